@@ -1,0 +1,36 @@
+/**
+ * How a device's registers are answered. A device declares a window of shared bytes and spans over it; the vCPU thread
+ * obeys the spans without asking JavaScript wherever it can.
+ *
+ * Reads: `bytes` answers from the shared bytes; `clock` computes a counter from the monotonic clock; `trap` asks the
+ * device. Writes: `bytes` stores the bits set in `mask` (all where there is none) into the shared bytes; `post` hands the
+ * write to the device without waiting, in order, before any later trap of that vCPU; `ignore` drops it; `trap` waits for
+ * the device. What no span covers reads as ones and ignores writes.
+ */
+export interface Span {
+  /** First byte within the window. */
+  readonly offset: number
+  readonly lengthBytes: number
+  readonly read: 'bytes' | 'clock' | 'trap'
+  readonly write: 'bytes' | 'post' | 'ignore' | 'trap'
+  /** For `write: 'bytes'`: one mask byte per byte of the span; set bits are writable. */
+  readonly mask?: Uint8Array
+  /** For `read: 'clock'`: ticks per second and width of the counter, which starts at 0 when the window is mapped. */
+  readonly clock?: { readonly hertz: number; readonly bits: number }
+}
+
+/** Widths an access that reaches JavaScript can have; a wider one arrives as several, lowest address first. */
+export type AccessWidth = 1 | 2 | 4
+
+/** A block of registers as a device declares it, before anyone decides where it is mapped. */
+export interface RegisterWindow {
+  readonly name: string
+  readonly sizeBytes: number
+  /** Shared with the vCPU threads, `sizeBytes` long, with an ArrayBuffer of its own. The device may write it at any time. */
+  readonly bytes: Uint8Array<ArrayBuffer>
+  readonly spans: readonly Span[]
+  /** Answers a trapped read; only the low `width` bytes of the result count. */
+  read(offset: number, width: AccessWidth): number
+  /** Takes a trapped or posted write; `value` is unsigned. */
+  write(offset: number, width: AccessWidth, value: number): void
+}

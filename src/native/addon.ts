@@ -1,0 +1,372 @@
+import { createRequire } from 'node:module'
+
+/**
+ * The hand-written type of everything the addon exports: this file is the contract between both languages.
+ *
+ * Conventions: addresses and sizes are numbers (exact to 2^53), registers, MSRs and feature bits bigints. Every class has
+ * `close()`, which is idempotent; any other call on a closed object throws. A failed system call throws an Error with
+ * `code` ('EBUSY'), `errno` and `syscall` ('KVM_CREATE_VM') as Node's own do; a wrong argument throws a TypeError or
+ * RangeError. Unless said otherwise every call belongs to the thread of the JavaScript environment, and callbacks arrive
+ * there between other JavaScript.
+ */
+export interface Addon {
+  readonly EventFd: new () => NativeEventFd
+  readonly Mapping: new (options: MappingOptions) => NativeMapping
+  readonly GuestMemory: new () => NativeGuestMemory
+  readonly Kvm: new (path: string) => NativeKvm
+  readonly BlockEngine: new (options: BlockEngineOptions) => NativeEngine
+  readonly NetEngine: new (options: NetEngineOptions) => NativeEngine
+  readonly MailboxEngine: new (options: MailboxEngineOptions) => NativeMailboxEngine
+  readonly Tap: new (options: TapOptions) => NativeTap
+  /**
+   * Takes an OFD lock (F_OFD_SETLK) on the whole file; it lives as long as the open file description.
+   * Returns false where another holder is in the way.
+   */
+  lockFile(fd: number, kind: 'shared' | 'exclusive'): boolean
+  /** What a regular file or block device behind `fd` can do; sizes in bytes. */
+  probeDisk(fd: number): { sizeBytes: number; logicalBlockBytes: number; discard: boolean; writeZeroes: boolean }
+  /** Sizes and offsets of the kernel structures that TypeScript lays out itself, for the test that compares them. */
+  layouts(): Record<string, { sizeBytes: number; fields: Record<string, number> }>
+}
+
+export interface NativeEventFd {
+  readonly fd: number
+  signal(): void
+  isPending(): boolean
+  drain(): boolean
+  close(): void
+}
+
+export interface MappingOptions {
+  readonly sizeBytes: number
+  /** `anonymous`: MAP_PRIVATE (MAP_SHARED where `shared`); `memfd`: passable by descriptor; `file`: `path` from `fileOffset` on. */
+  readonly backing: 'anonymous' | 'memfd' | 'file'
+  readonly path?: string
+  readonly fileOffset?: number
+  readonly shared?: boolean
+  /** 0: normal pages; else 2 MiB or 1 GiB in bytes (hugetlbfs). */
+  readonly hugePageBytes?: number
+  /** madvise(MADV_MERGEABLE). */
+  readonly mergeable?: boolean
+  /** Touch all pages now, by several threads. */
+  readonly prefault?: boolean
+  /** madvise(MADV_HUGEPAGE), the mapping aligned to 2 MiB. */
+  readonly thp?: boolean
+  /** false: MAP_NORESERVE. */
+  readonly reserve?: boolean
+  /** mbind to this host node. */
+  readonly hostNumaNode?: number
+}
+
+export interface NativeMapping {
+  readonly sizeBytes: number
+  /** The memfd or file; -1 for anonymous memory. */
+  readonly fd: number
+  /** The mapping itself lives on until the last slot, guest memory or engine that uses it has let go. */
+  close(): void
+}
+
+export interface NativeGuestMemory {
+  add(guestAddress: number, mapping: NativeMapping, mappingOffset: number, sizeBytes: number): void
+  remove(guestAddress: number): void
+  read(guestAddress: number, lengthBytes: number): Uint8Array<ArrayBuffer>
+  write(guestAddress: number, bytes: Uint8Array): void
+  fill(guestAddress: number, value: number, lengthBytes: number): void
+  loadFile(guestAddress: number, fd: number, fileOffset: number, lengthBytes: number): void
+  close(): void
+}
+
+export interface NativeKvm {
+  /** KVM_CHECK_EXTENSION. */
+  checkExtension(capability: number): number
+  /** KVM_GET_SUPPORTED_CPUID: an array of struct kvm_cpuid_entry2 (40 bytes each). */
+  supportedCpuid(): Uint8Array<ArrayBuffer>
+  /** KVM_GET_MSR_INDEX_LIST: MSRs that belong to a vCPU's state. */
+  msrIndices(): Uint32Array<ArrayBuffer>
+  /** KVM_GET_MSR_FEATURE_INDEX_LIST. */
+  featureMsrIndices(): Uint32Array<ArrayBuffer>
+  /** KVM_GET_MSRS on the system descriptor. */
+  featureMsrs(indices: Uint32Array): BigUint64Array<ArrayBuffer>
+  createVm(): NativeVm
+  close(): void
+}
+
+export interface MemorySlot {
+  readonly slot: number
+  readonly guestAddress: number
+  readonly mapping: NativeMapping
+  readonly mappingOffset: number
+  readonly sizeBytes: number
+  readonly readOnly?: boolean
+  readonly logDirtyPages?: boolean
+}
+
+/** KVM_SET_GSI_ROUTING entry of type MSI. */
+export interface MsiRouteEntry {
+  readonly gsi: number
+  readonly addressLow: number
+  readonly addressHigh: number
+  readonly data: number
+}
+
+export interface Doorbell {
+  readonly eventFd: NativeEventFd
+  readonly space: 'pio' | 'mmio'
+  readonly address: number
+  /** 0 (any width, mmio only), 1, 2, 4 or 8 bytes. */
+  readonly widthBytes: number
+  /** Only writes of this value; all where absent. */
+  readonly match?: number
+}
+
+export interface NativeSpan {
+  readonly offset: number
+  readonly lengthBytes: number
+  readonly read: 'bytes' | 'clock' | 'trap'
+  readonly write: 'bytes' | 'post' | 'ignore' | 'trap'
+  readonly mask?: Uint8Array
+  readonly clock?: { readonly hertz: number; readonly bits: number }
+}
+
+export interface NativeWindow {
+  move(address: number): void
+  setSpans(spans: readonly NativeSpan[]): void
+  /** Ticks of the window's clock spans now, and the way to set them (restore, reset). */
+  clockTicks(): bigint
+  setClockTicks(ticks: bigint): void
+  /** Unmaps. */
+  close(): void
+}
+
+/**
+ * What vCPU threads bring to JavaScript. `offset` counts from the window's start; all numbers are unsigned.
+ */
+export interface TrapHandlers {
+  read(windowId: number, offset: number, width: 1 | 2 | 4): number
+  /** Trapped and posted writes. */
+  write(windowId: number, offset: number, width: 1 | 2 | 4, value: number): void
+  /** KVM_EXIT_IOAPIC_EOI: the guest ended a level-triggered interrupt of the userspace IOAPIC. */
+  endOfInterrupt(vector: number): void
+  /**
+   * The vCPU left KVM_RUN for good and parked itself: a guest shutdown (triple fault), an internal error, a failed entry, a
+   * system event, or an errno of KVM_RUN. `detail` has the exit's own fields as numbers.
+   */
+  stopped(vcpuIndex: number, stop: VcpuStop): void
+}
+
+export interface VcpuStop {
+  readonly kind: 'shutdown' | 'internal-error' | 'fail-entry' | 'system-event' | 'run-error' | 'unhandled'
+  /** internal-error: suberror and data; fail-entry: reason, cpu; system-event: type; run-error: errno; unhandled: exit reason. */
+  readonly detail: readonly number[]
+}
+
+export interface NativeVm {
+  /** KVM_ENABLE_CAP with up to four arguments. */
+  enableCapability(capability: number, args?: readonly number[]): void
+  checkExtension(capability: number): number
+  /** x86: KVM_SET_TSS_ADDR and KVM_SET_IDENTITY_MAP_ADDR. */
+  setTssAddress(address: number): void
+  setIdentityMapAddress(address: number): void
+  setMemorySlot(slot: MemorySlot): void
+  removeMemorySlot(slot: number): void
+  /** KVM_GET_DIRTY_LOG: one bit a page, little-endian. */
+  dirtyLog(slot: number): Uint8Array<ArrayBuffer>
+  /** KVM_CLEAR_DIRTY_LOG, with KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2. */
+  clearDirtyLog(slot: number, firstPage: number, pages: number, bitmap: Uint8Array): void
+  /** Replaces the whole table. */
+  setGsiRoutes(routes: readonly MsiRouteEntry[]): void
+  signalMsi(addressLow: number, addressHigh: number, data: number): void
+  attachIrqfd(gsi: number, eventFd: NativeEventFd): void
+  detachIrqfd(gsi: number, eventFd: NativeEventFd): void
+  attachDoorbell(doorbell: Doorbell): void
+  detachDoorbell(doorbell: Doorbell): void
+  /** KVM_GET_CLOCK and KVM_SET_CLOCK: struct kvm_clock_data. */
+  clock(): Uint8Array<ArrayBuffer>
+  setClock(data: Uint8Array): void
+  /** Must be called once, before the first vCPU runs. A handler that throws stops the machine: `onError` gets the error. */
+  setTrapHandlers(handlers: TrapHandlers, onError: (error: unknown) => void): void
+  /** Maps a window; RangeError where it overlaps another. `windowId` is what handlers are called with. */
+  mapWindow(
+    space: 'pio' | 'mmio',
+    address: number,
+    bytes: Uint8Array<ArrayBuffer>,
+    spans: readonly NativeSpan[],
+    windowId: number,
+  ): NativeWindow
+  createVcpu(id: number): NativeVcpu
+  /**
+   * Exits that left the kernel, all vCPUs together, by how they were answered. `trapWaits` counts the traps for which the
+   * vCPU slept; `wakeups` the times the JavaScript thread had to be woken.
+   */
+  exitCounters(): {
+    bytes: number
+    clock: number
+    posted: number
+    ignored: number
+    trapped: number
+    unmapped: number
+    trapWaits: number
+    wakeups: number
+  }
+  close(): void
+}
+
+/** Register files of a vCPU, each as its raw kernel structure (see native/kvm/register_files.h for the list). */
+export type RegisterFile =
+  | 'regs'
+  | 'sregs'
+  | 'fpu'
+  | 'xsave'
+  | 'xcrs'
+  | 'lapic'
+  | 'events'
+  | 'debugregs'
+  | 'mp-state'
+  | 'nested-state'
+
+/** Register files, MSRs and CPUID may only be touched while the vCPU is parked (it is, until the first `run`). */
+export interface NativeVcpu {
+  /** Starts the thread (named `threadName`, at most 15 bytes) or lets a parked one go on. Idempotent. */
+  run(threadName: string): void
+  /** Resolves when the thread is out of KVM_RUN, any trap answered and completed. Idempotent. */
+  park(): Promise<void>
+  readonly isParked: boolean
+  getRegisters(file: RegisterFile): Uint8Array<ArrayBuffer>
+  setRegisters(file: RegisterFile, bytes: Uint8Array): void
+  setCpuid(entries: Uint8Array): void
+  getCpuid(): Uint8Array<ArrayBuffer>
+  /** KVM_GET_MSRS; throws naming the first index that KVM refused. */
+  getMsrs(indices: Uint32Array): BigUint64Array<ArrayBuffer>
+  setMsrs(indices: Uint32Array, values: BigUint64Array): void
+  tscKilohertz(): number
+  setTscKilohertz(kilohertz: number): void
+  /** KVM_KVMCLOCK_CTRL: the guest was paused by the host. */
+  notifyPaused(): void
+  /** KVM_NMI. */
+  injectNmi(): void
+  /** sched_setaffinity of its thread, also for a thread yet to start. */
+  setAffinity(hostCpus: readonly number[]): void
+  close(): void
+}
+
+/** A virtqueue as negotiated (virtio 1.2 §2.7): guest-physical addresses, sizes in entries. */
+export interface Vring {
+  /** The queue's index in the device. */
+  readonly index: number
+  readonly sizeEntries: number
+  readonly descriptorTable: number
+  readonly availableRing: number
+  readonly usedRing: number
+  /** Where to go on; both 0 for a queue never started. */
+  readonly nextAvailable: number
+  readonly nextUsed: number
+  /** The guest's notifications. */
+  readonly doorbell: NativeEventFd
+  /** Signalled for the guest. */
+  readonly interrupt: NativeEventFd
+}
+
+export interface VringPosition {
+  readonly index: number
+  readonly nextAvailable: number
+  readonly nextUsed: number
+}
+
+export interface EngineOptions {
+  /** Threads are called `<name>_q<i>` or `<name>_qp<i>`. */
+  readonly name: string
+  readonly memory: NativeGuestMemory
+  /**
+   * A queue is malformed (descriptor loop, address outside guest memory, oversized chain, bad used index): it is not
+   * processed further and nothing was written outside guest memory. The device sets DEVICE_NEEDS_RESET.
+   */
+  onFailure(queueIndex: number, reason: string): void
+}
+
+export interface BlockEngineOptions extends EngineOptions {
+  /** Stays open, owned by the caller, until the engine is closed. */
+  readonly fd: number
+  readonly sizeBytes: number
+  readonly readOnly: boolean
+  /** Opened with O_DIRECT: buffers not aligned to this many bytes go through a bounce buffer. 1 where not direct. */
+  readonly alignmentBytes: number
+  /** At most 20 bytes: what VIRTIO_BLK_T_GET_ID answers. */
+  readonly serial: Uint8Array
+  /** Whether deallocated space stays sparse. false: discard is accepted and does nothing, write zeroes writes. */
+  readonly sparse: boolean
+}
+
+export interface NetEngineOptions extends EngineOptions {
+  /** One tap queue descriptor per pair, non-blocking, IFF_VNET_HDR with a 12-byte header. Stay owned by the caller. */
+  readonly tapFds: readonly number[]
+}
+
+/** Moves payload between a device's virtqueues and its host side in native threads. */
+export interface NativeEngine {
+  /**
+   * Validates the rings' addresses (throws RangeError) and starts. `features` are the driver's acknowledged bits (event
+   * index, indirect descriptors, FLUSH, CONFIG_WCE, MRG_RXBUF, ...). For net, pairs beyond `activePairs` stay idle.
+   */
+  start(vrings: readonly Vring[], features: bigint): void
+  /** Net: receive and transmit on this many pairs from now on. Block: 0 = write-through, 1 = writeback. */
+  setMode(value: number): void
+  /** Finishes what is in flight and stops touching guest memory. Idempotent; [] where it was not running. */
+  stop(): Promise<VringPosition[]>
+  /** Block: read_bytes, read_ops, write_bytes, write_ops; net: rx_bytes, rx_frames, tx_bytes, tx_frames. */
+  counters(): Record<string, bigint>
+  /** Stops without waiting for the guest; in-flight host I/O is finished or cancelled first. */
+  close(): void
+}
+
+export interface MailboxEngineOptions extends EngineOptions {
+  /**
+   * One descriptor chain: `readable` holds a copy of its device-readable bytes, `writableBytes` says how much may be
+   * answered. Must be completed exactly once, now or later, in any order.
+   */
+  onChain(queueIndex: number, head: number, readable: Uint8Array<ArrayBuffer>, writableBytes: number): void
+  /** Chains with more readable bytes than this are failures. */
+  readonly maximumReadableBytes: number
+}
+
+/** Walks queues in native code and brings whole chains to JavaScript: for devices with little traffic. */
+export interface NativeMailboxEngine extends NativeEngine {
+  /** Writes `bytes` into the chain's device-writable part (RangeError where longer) and returns it to the guest. */
+  complete(queueIndex: number, head: number, bytes: Uint8Array): void
+}
+
+export interface TapOptions {
+  /** Existing or new interface; absent or with '%d': the kernel picks a name. */
+  readonly name?: string
+  /** Or descriptors of already opened tap queues. Duplicated. */
+  readonly fds?: readonly number[]
+  readonly queuePairs: number
+}
+
+export interface NativeTap {
+  readonly name: string
+  readonly fds: readonly number[]
+  /** Whether this object created the interface: then closing it removes it. */
+  readonly created: boolean
+  /** TUNSETOFFLOAD flags. */
+  setOffloads(flags: number): void
+  setIpv4(address: string, mask: string): void
+  setMac(mac: Uint8Array): void
+  mac(): Uint8Array<ArrayBuffer>
+  setMtu(mtu: number): void
+  mtu(): number
+  setUp(): void
+  close(): void
+}
+
+let loaded: Addon | undefined
+
+/** The addon, loaded at first use. `TSVMM_ADDON` names another build of it (sanitizers). */
+export function addon(): Addon {
+  if (loaded === undefined) {
+    const require = createRequire(import.meta.url)
+    const path = process.env['TSVMM_ADDON'] ?? new URL('../../build/tsvmm.node', import.meta.url).pathname
+    const module: Addon = require(path)
+    loaded = module
+  }
+  return loaded
+}

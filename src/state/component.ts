@@ -1,0 +1,17 @@
+/**
+ * A part of the machine. The machine is one flat list of components in construction order (memory, interrupt
+ * controllers, buses, back ends, devices, transports, PCI functions, vCPUs): build and resume walk it forwards, pause
+ * and close backwards. No component knows who called it.
+ */
+export interface Component {
+  /** Derived from the configuration and stable across releases: `disk0.transport`. */
+  readonly name: string
+  /** vCPUs are parked already. On return no work is produced and in-flight work is finished. Idempotent. */
+  pause(): Promise<void>
+  /** vCPUs are still parked. Idempotent. */
+  resume(): void
+  /** Only while paused: back to power-on state, host resources kept. A reboot is pause, reset, resume. */
+  reset(): void
+  /** Gives back every host resource, in any state; calling it twice is calling it once. */
+  close(): Promise<void>
+}

@@ -1,0 +1,65 @@
+/**
+ * Every error a user can meet, in one table. A code is never renamed or reused; its template says what is wrong and,
+ * where a value or place is known, names it in `{braces}`. `exitCode` is what the CLI ends with: 2 for usage, else 1.
+ */
+const table = {
+  ERR_USAGE: { template: '{message}', exitCode: 2 },
+  ERR_OPTION_INVALID: { template: '{option}: {reason}', exitCode: 2 },
+  ERR_CONFIG_INVALID: { template: '{option}: {reason}', exitCode: 1 },
+  ERR_HYPERVISOR_OPEN: { template: 'cannot open {path}: {reason}', exitCode: 1 },
+  ERR_HYPERVISOR: { template: 'hypervisor: {operation}: {reason}', exitCode: 1 },
+  ERR_KERNEL_OPEN: { template: '--kernel {path}: {reason}', exitCode: 1 },
+  ERR_KERNEL_FORMAT: { template: '--kernel {path}: {reason}', exitCode: 1 },
+  ERR_KERNEL_NO_PVH_NOTE: {
+    template: '--kernel {path}: this ELF has no PVH entry note; build it with CONFIG_PVH=y or use its bzImage',
+    exitCode: 1,
+  },
+  ERR_KERNEL_TOO_LARGE: { template: '--kernel {path}: {reason}', exitCode: 1 },
+  ERR_INITRAMFS: { template: '--initramfs {path}: {reason}', exitCode: 1 },
+  ERR_CMDLINE: { template: '--cmdline: {reason}', exitCode: 1 },
+  ERR_MEMORY: { template: '--memory: {reason}', exitCode: 1 },
+  ERR_CPUS: { template: '--cpus: {reason}', exitCode: 1 },
+  ERR_DISK: { template: '--disk {path}: {reason}', exitCode: 1 },
+  ERR_DISK_LOCKED: {
+    template: '--disk {path}: locked by another process; only readonly=on may be shared, by readers alone',
+    exitCode: 1,
+  },
+  ERR_NET: { template: '--net {tap}: {reason}', exitCode: 1 },
+  ERR_RNG: { template: '--rng {path}: {reason}', exitCode: 1 },
+  ERR_CHARDEV: { template: '{option} {path}: {reason}', exitCode: 1 },
+  ERR_BUS_OVERLAP: { template: '{name} at {range} overlaps {other}', exitCode: 1 },
+  ERR_RESOURCE_EXHAUSTED: { template: 'no {what} left: {reason}', exitCode: 1 },
+  ERR_VIRTQUEUE: { template: '{device}: queue {queue}: {reason}', exitCode: 1 },
+  ERR_VM_STATE: { template: 'cannot {operation}: the machine is {state}', exitCode: 1 },
+  ERR_VM_CRASHED: { template: 'the guest stopped: {reason}', exitCode: 1 },
+  ERR_STATE_INVALID: { template: '{component}: {reason}', exitCode: 1 },
+  ERR_ABORTED: { template: '{operation} was aborted', exitCode: 1 },
+} as const
+
+export type ErrorCode = keyof typeof table
+
+/** A failure with a stable `code` and a one-line message; what caused it, if anything, is in `cause`. */
+export class TsvmmError extends Error {
+  readonly code: ErrorCode
+  /** The values named in the message, for programs. */
+  readonly details: Readonly<Record<string, string | number>>
+
+  constructor(code: ErrorCode, details: Record<string, string | number>, options?: ErrorOptions) {
+    super(table[code].template.replaceAll(/\{(\w+)\}/g, (_, key: string) => String(details[key] ?? '?')), options)
+    this.name = 'TsvmmError'
+    this.code = code
+    this.details = details
+  }
+
+  get exitCode(): number {
+    return table[this.code].exitCode
+  }
+}
+
+/** What an unknown thrown value says, in one line. System errors lose the noise that Node wraps around them. */
+export function reasonOf(error: unknown): string {
+  if (!(error instanceof Error)) return String(error)
+  const firstLine = error.message.split('\n', 1)[0] ?? error.name
+  const system = /^E[A-Z0-9]+: (.*?), \w+( '.*')?$/.exec(firstLine)
+  return system?.[1] ?? firstLine
+}
