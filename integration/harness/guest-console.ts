@@ -1,0 +1,97 @@
+import type { Readable, Writable } from 'node:stream'
+import { setTimeout as delay } from 'node:timers/promises'
+
+export interface CommandResult {
+  readonly output: string
+  readonly exitCode: number
+}
+
+/** A serial console driven as a person would: read until something appears, type, read on. */
+export class GuestConsole {
+  readonly #input: Writable
+  #text = ''
+  #cursor = 0
+  #ended = false
+  #changed: () => void = () => {}
+  #commands = 0
+
+  constructor(output: Readable, input: Writable) {
+    this.#input = input
+    input.on('error', () => {})
+    output.setEncoding('utf8')
+    output.on('data', (chunk: string) => {
+      this.#text += chunk.replaceAll('\r', '')
+      this.#changed()
+    })
+    output.on('end', () => {
+      this.#ended = true
+      this.#changed()
+    })
+  }
+
+  /** All that the guest has said, carriage returns left out. */
+  get transcript(): string {
+    return this.#text
+  }
+
+  type(text: string): void {
+    this.#input.write(text)
+  }
+
+  /** Reads on until `pattern`; what it matched and all before it counts as read. Rejects with the last lines where it never comes. */
+  async waitFor(pattern: RegExp, timeoutMs = 60_000): Promise<RegExpExecArray> {
+    const deadline = new AbortController()
+    const expired = delay(timeoutMs, 'expired', { signal: deadline.signal }).catch(() => 'cancelled')
+    try {
+      for (;;) {
+        const match = pattern.exec(this.#text.slice(this.#cursor))
+        if (match !== null) {
+          this.#cursor += match.index + match[0].length
+          return match
+        }
+        if (this.#ended) throw new Error(`the console ended before ${pattern}:\n${this.#tail()}`)
+        const changed = new Promise<string>(resolve => {
+          this.#changed = () => resolve('changed')
+        })
+        if ((await Promise.race([changed, expired])) === 'expired') {
+          throw new Error(`no ${pattern} within ${timeoutMs} ms:\n${this.#tail()}`)
+        }
+      }
+    } finally {
+      deadline.abort()
+    }
+  }
+
+  async logIn(timeoutMs = 120_000): Promise<void> {
+    await this.waitFor(/login: $/, timeoutMs)
+    this.type('root\n')
+    await this.waitFor(/Password: $/)
+    this.type('tsvmm\n')
+    await this.waitFor(/# $/)
+    // Plain output: no prompt, no echo, no line editing to tell apart from what commands print.
+    this.type("stty -echo cols 500; PS1='' PS2=''; bind 'set enable-bracketed-paste off' 2>/dev/null; echo qui''et\n")
+    await this.waitFor(/quiet\n/)
+  }
+
+  /** Runs one shell line and returns what it printed. */
+  async run(command: string, timeoutMs = 60_000): Promise<CommandResult> {
+    this.#commands += 1
+    const token = `END-${this.#commands}`
+    this.type(`${command}\necho "${token.slice(0, 3)}""${token.slice(3)}:$?"\n`)
+    const start = this.#cursor
+    const match = await this.waitFor(new RegExp(`${token}:(\\d+)\\n`), timeoutMs)
+    const read = this.#text.slice(start, this.#cursor - match[0].length)
+    return { output: read.replace(/^\n/, ''), exitCode: Number(match[1]) }
+  }
+
+  /** As run(), but the command must succeed. */
+  async check(command: string, timeoutMs?: number): Promise<string> {
+    const { output, exitCode } = await this.run(command, timeoutMs)
+    if (exitCode !== 0) throw new Error(`"${command}" ended with ${exitCode} in the guest:\n${output}`)
+    return output.trimEnd()
+  }
+
+  #tail(): string {
+    return this.#text.split('\n').slice(-40).join('\n')
+  }
+}

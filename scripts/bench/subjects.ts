@@ -1,0 +1,132 @@
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+
+/** What every subject runs: the same kernel, initramfs, command line, disks and cards. */
+export interface Guest {
+  readonly vmlinux: string
+  readonly bzImage: string
+  readonly initrd: string
+  /** Without the console argument, which differs by nothing but is added by each subject. */
+  readonly commandLine: string
+  readonly memoryMib: number
+  readonly cpus: number
+  readonly disk?: string
+  readonly tap?: string
+}
+
+/** A VMM that can run the guest with its serial console on standard output. */
+export interface Subject {
+  readonly name: string
+  /** The program and arguments; `directory` is for files that the subject needs. */
+  command(guest: Guest, directory: string): readonly string[]
+}
+
+const mac = '12:34:56:78:90:ab'
+
+function cloudHypervisorFlags(guest: Guest): string[] {
+  return [
+    ...['--kernel', guest.vmlinux, '--initramfs', guest.initrd],
+    ...['--cmdline', `console=ttyS0 ${guest.commandLine}`],
+    ...['--cpus', `boot=${guest.cpus}`, '--memory', `size=${guest.memoryMib}M`],
+    ...['--serial', 'tty', '--console', 'off'],
+    ...(guest.disk === undefined ? [] : ['--disk', `path=${guest.disk},direct=off,image_type=raw`]),
+    ...(guest.tap === undefined ? [] : ['--net', `tap=${guest.tap},mac=${mac}`]),
+  ]
+}
+
+function qemu(machine: string, busDevice: string, guest: Guest): string[] {
+  return [
+    ...['qemu-system-x86_64', '-accel', 'kvm', '-cpu', 'host', '-M', machine],
+    ...['-m', `${guest.memoryMib}M`, '-smp', `${guest.cpus}`],
+    ...['-nodefaults', '-no-user-config', '-nographic', '-no-reboot', '-serial', 'stdio'],
+    ...['-kernel', guest.bzImage, '-initrd', guest.initrd, '-append', `console=ttyS0 ${guest.commandLine}`],
+    ...(guest.disk === undefined ? [] : qemuDisk(guest.disk, busDevice)),
+    ...(guest.tap === undefined ? [] : qemuCard(guest.tap, busDevice)),
+  ]
+}
+
+function qemuDisk(path: string, busDevice: string): string[] {
+  return [
+    ...['-object', 'iothread,id=disk', '-drive', `id=disk,file=${path},format=raw,if=none,aio=io_uring`],
+    ...['-device', `virtio-blk-${busDevice},drive=disk,iothread=disk`],
+  ]
+}
+
+function qemuCard(tap: string, busDevice: string): string[] {
+  return [
+    ...['-netdev', `tap,id=net,ifname=${tap},script=no,downscript=no,vhost=off`],
+    ...['-device', `virtio-net-${busDevice},netdev=net,mac=${mac}`],
+  ]
+}
+
+const tsvmm: Subject = {
+  name: 'tsvmm',
+  command: guest => [
+    process.execPath,
+    new URL('../../dist/tsvmm.js', import.meta.url).pathname,
+    ...cloudHypervisorFlags(guest),
+  ],
+}
+
+const qemuMicrovm: Subject = {
+  name: 'qemu-microvm',
+  command: guest => qemu('microvm', 'device', guest),
+}
+
+const qemuQ35: Subject = {
+  name: 'qemu-q35',
+  command: guest => qemu('q35', 'pci', guest),
+}
+
+function cloudHypervisor(program: string): Subject {
+  return { name: 'cloud-hypervisor', command: guest => [program, ...cloudHypervisorFlags(guest)] }
+}
+
+function firecracker(program: string): Subject {
+  return {
+    name: 'firecracker',
+    command(guest, directory) {
+      const config = join(directory, 'firecracker.json')
+      writeFileSync(config, JSON.stringify(firecrackerConfig(guest)))
+      return [program, '--no-api', '--config-file', config]
+    },
+  }
+}
+
+function firecrackerConfig(guest: Guest): object {
+  return {
+    'boot-source': {
+      kernel_image_path: guest.vmlinux,
+      initrd_path: guest.initrd,
+      boot_args: `console=ttyS0 reboot=k ${guest.commandLine}`,
+    },
+    'machine-config': { vcpu_count: guest.cpus, mem_size_mib: guest.memoryMib },
+    drives:
+      guest.disk === undefined
+        ? []
+        : [
+            {
+              drive_id: 'disk',
+              path_on_host: guest.disk,
+              is_root_device: false,
+              is_read_only: false,
+              io_engine: 'Sync',
+            },
+          ],
+    'network-interfaces':
+      guest.tap === undefined ? [] : [{ iface_id: 'net', host_dev_name: guest.tap, guest_mac: mac }],
+  }
+}
+
+/** tsvmm, Debian's QEMU as microvm and q35, and each other VMM whose binary the environment names. */
+export function subjects(environment: NodeJS.ProcessEnv): Subject[] {
+  const cloudHypervisorProgram = environment['CLOUD_HYPERVISOR']
+  const firecrackerProgram = environment['FIRECRACKER']
+  return [
+    tsvmm,
+    qemuMicrovm,
+    qemuQ35,
+    ...(cloudHypervisorProgram ? [cloudHypervisor(cloudHypervisorProgram)] : []),
+    ...(firecrackerProgram ? [firecracker(firecrackerProgram)] : []),
+  ]
+}
