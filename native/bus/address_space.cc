@@ -1,0 +1,199 @@
+#include "bus/address_space.h"
+
+#include <algorithm>
+
+namespace tsvmm {
+
+namespace {
+
+using Read = RegisterSpan::Read;
+using Write = RegisterSpan::Write;
+
+void count(std::atomic<uint64_t>& counter) {
+  // One writer: no read-modify-write needed.
+  counter.store(counter.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+}
+
+// One piece of an access. `span` is nullptr where no span covers it, `placement` where no window does.
+struct Piece {
+  const Placement* placement;
+  const RegisterSpan* span;
+  uint32_t offset;
+  uint32_t width;
+};
+
+const RegisterSpan* span_at(const std::vector<RegisterSpan>& spans, uint32_t offset) {
+  auto place = std::ranges::upper_bound(spans, offset, {}, &RegisterSpan::offset);
+  if (place == spans.begin()) return nullptr;
+  --place;
+  return offset - place->offset < place->length ? &*place : nullptr;
+}
+
+uint32_t next_span_offset(const std::vector<RegisterSpan>& spans, uint32_t offset, uint32_t window_size) {
+  const auto place = std::ranges::upper_bound(spans, offset, {}, &RegisterSpan::offset);
+  return place == spans.end() ? window_size : place->offset;
+}
+
+// The largest of 1, 2 and 4 that is not more than `limit`.
+uint32_t piece_width(uint64_t limit) { return limit >= 4 ? 4 : limit >= 2 ? 2 : 1; }
+
+// Calls visit(position in the access, piece) for each piece in ascending order.
+template <typename Visit>
+void for_each_piece(const WindowTable& table, uint64_t address, uint64_t length, Visit&& visit) {
+  uint64_t position = 0;
+  while (position < length) {
+    const auto remaining = length - position;
+    const auto* placement = table.find(address + position);
+    if (placement == nullptr) {
+      visit(position, Piece{nullptr, nullptr, 0, 1});
+      ++position;
+      continue;
+    }
+    const auto& window = *placement->window;
+    const auto spans = window.spans();
+    const auto offset = static_cast<uint32_t>(address + position - placement->address);
+    const auto* span = span_at(*spans, offset);
+    const auto end = span != nullptr ? span->offset + span->length : next_span_offset(*spans, offset, window.size());
+    const auto width = piece_width(std::min<uint64_t>(remaining, end - offset));
+    visit(position, Piece{placement, span, offset, width});
+    position += width;
+  }
+}
+
+uint32_t width_mask(uint32_t width) { return width == 4 ? UINT32_MAX : (1u << (8 * width)) - 1; }
+
+uint32_t span_mask(const RegisterSpan& span, uint32_t offset, uint32_t width) {
+  if (span.mask.empty()) return width_mask(width);
+  uint32_t mask = 0;
+  for (uint32_t index = 0; index < width; ++index) {
+    mask |= uint32_t{span.mask[offset - span.offset + index]} << (8 * index);
+  }
+  return mask;
+}
+
+uint32_t clock_value(Window& window, const RegisterSpan& span, uint32_t offset) {
+  auto ticks = window.clock().ticks(span.clock_hertz);
+  if (span.clock_bits < 64) ticks &= (uint64_t{1} << span.clock_bits) - 1;
+  const auto shift = 8 * (offset - span.offset);
+  return shift < 64 ? static_cast<uint32_t>(ticks >> shift) : 0;
+}
+
+uint32_t read_piece(const Piece& piece, TrapSink& sink, AccessCounters& counters) {
+  if (piece.placement == nullptr) {
+    count(counters.unmapped);
+    return UINT32_MAX;
+  }
+  if (piece.span == nullptr) {
+    count(counters.ignored);
+    return UINT32_MAX;
+  }
+  auto& window = *piece.placement->window;
+  switch (piece.span->read) {
+    case Read::kBytes:
+      count(counters.bytes);
+      return window.load(piece.offset, piece.width);
+    case Read::kClock:
+      count(counters.clock);
+      return clock_value(window, *piece.span, piece.offset);
+    case Read::kTrap:
+      break;
+  }
+  count(counters.trapped);
+  return sink.read(window, piece.offset, piece.width);
+}
+
+void write_piece(const Piece& piece, uint32_t value, TrapSink& sink, AccessCounters& counters) {
+  if (piece.placement == nullptr) return count(counters.unmapped);
+  if (piece.span == nullptr) return count(counters.ignored);
+  auto& window = *piece.placement->window;
+  switch (piece.span->write) {
+    case Write::kBytes:
+      count(counters.bytes);
+      return window.store(piece.offset, piece.width, value, span_mask(*piece.span, piece.offset, piece.width));
+    case Write::kPost:
+      count(counters.posted);
+      return sink.post(window, piece.offset, piece.width, value);
+    case Write::kIgnore:
+      return count(counters.ignored);
+    case Write::kTrap:
+      break;
+  }
+  count(counters.trapped);
+  sink.write(window, piece.offset, piece.width, value);
+}
+
+}  // namespace
+
+const Placement* WindowTable::find(uint64_t address) const {
+  auto place = std::ranges::upper_bound(placements_, address, {}, &Placement::address);
+  if (place == placements_.begin()) return nullptr;
+  --place;
+  return address - place->address < place->window->size() ? &*place : nullptr;
+}
+
+Result<> AddressSpace::place(std::vector<Placement> placements, Placement placement) {
+  const auto first = placement.address;
+  const auto last = first + (placement.window->size() - 1);
+  if (last < first) return Failure{EINVAL, "map window"};
+  for (const auto& other : placements) {
+    if (first <= other.address + (other.window->size() - 1) && other.address <= last) {
+      return Failure{EEXIST, "map window"};
+    }
+  }
+  const auto position = std::ranges::upper_bound(placements, first, {}, &Placement::address);
+  placements.insert(position, std::move(placement));
+  table_ = std::make_shared<WindowTable>(std::move(placements));
+  generation_.fetch_add(1, std::memory_order_release);
+  return Unit{};
+}
+
+Result<> AddressSpace::add(uint64_t address, std::shared_ptr<Window> window) {
+  std::lock_guard lock(mutex_);
+  return place(table_->placements(), Placement{address, std::move(window)});
+}
+
+Result<> AddressSpace::move(const Window& window, uint64_t address) {
+  std::lock_guard lock(mutex_);
+  auto placements = table_->placements();
+  const auto found = std::ranges::find(placements, &window, [](const Placement& one) { return one.window.get(); });
+  if (found == placements.end()) return Failure{ENOENT, "move window"};
+  Placement moved{address, std::move(found->window)};
+  placements.erase(found);
+  return place(std::move(placements), std::move(moved));
+}
+
+void AddressSpace::remove(const Window& window) {
+  std::lock_guard lock(mutex_);
+  auto placements = table_->placements();
+  std::erase_if(placements, [&](const Placement& one) { return one.window.get() == &window; });
+  table_ = std::make_shared<WindowTable>(std::move(placements));
+  generation_.fetch_add(1, std::memory_order_release);
+}
+
+std::shared_ptr<const WindowTable> AddressSpace::table() const {
+  std::lock_guard lock(mutex_);
+  return table_;
+}
+
+void access_read(const WindowTable& table, uint64_t address, std::span<uint8_t> data, TrapSink& sink,
+                 AccessCounters& counters) {
+  for_each_piece(table, address, data.size(), [&](uint64_t position, const Piece& piece) {
+    const auto value = read_piece(piece, sink, counters);
+    for (uint32_t index = 0; index < piece.width; ++index) {
+      data[position + index] = static_cast<uint8_t>(value >> (8 * index));
+    }
+  });
+}
+
+void access_write(const WindowTable& table, uint64_t address, std::span<const uint8_t> data, TrapSink& sink,
+                  AccessCounters& counters) {
+  for_each_piece(table, address, data.size(), [&](uint64_t position, const Piece& piece) {
+    uint32_t value = 0;
+    for (uint32_t index = 0; index < piece.width; ++index) {
+      value |= uint32_t{data[position + index]} << (8 * index);
+    }
+    write_piece(piece, value, sink, counters);
+  });
+}
+
+}  // namespace tsvmm

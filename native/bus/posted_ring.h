@@ -1,0 +1,51 @@
+// Writes that the guest does not wait for: one producer (a vCPU thread), one consumer (the JavaScript thread).
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <optional>
+
+namespace tsvmm {
+
+struct PostedWrite {
+  uint32_t window;
+  uint32_t offset;
+  uint32_t width;
+  uint32_t value;
+};
+
+class PostedRing {
+ public:
+  // Producer. False where the ring is full.
+  bool push(const PostedWrite& write) {
+    const auto tail = tail_.load(std::memory_order_relaxed);
+    if (tail - head_.load(std::memory_order_acquire) == kCapacity) return false;
+    entries_[tail % kCapacity] = write;
+    tail_.store(tail + 1, std::memory_order_seq_cst);
+    return true;
+  }
+
+  // Consumer.
+  std::optional<PostedWrite> pop() {
+    const auto head = head_.load(std::memory_order_relaxed);
+    if (head == tail_.load(std::memory_order_acquire)) return {};
+    const auto write = entries_[head % kCapacity];
+    head_.store(head + 1, std::memory_order_release);
+    return write;
+  }
+
+  // Either side; a hint to the producer, exact for the consumer.
+  bool is_empty() const { return head_.load(std::memory_order_acquire) == tail_.load(std::memory_order_seq_cst); }
+
+ private:
+  // A kernel log line is about 80 writes to the UART; a ring of this size takes the longest ones while JavaScript wakes
+  // up.
+  static constexpr uint32_t kCapacity = 1024;
+
+  std::array<PostedWrite, kCapacity> entries_{};
+  alignas(64) std::atomic<uint32_t> tail_ = 0;
+  alignas(64) std::atomic<uint32_t> head_ = 0;
+};
+
+}  // namespace tsvmm

@@ -1,0 +1,166 @@
+#include "bus/trap_channel.h"
+
+#include <algorithm>
+#include <ctime>
+#include <thread>
+
+namespace tsvmm {
+
+namespace {
+
+// Sleeping and waking costs some 70 microseconds, so waiting longer than a few times that never pays.
+constexpr uint64_t kFirstWaitNs = 10'000;
+constexpr uint64_t kLongestWaitNs = 200'000;
+// How long serve() may keep the event loop from everything else.
+constexpr uint64_t kLongestServeNs = 4'000'000;
+
+uint64_t now_ns() {
+  timespec now{};
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(now.tv_nsec);
+}
+
+void relax() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
+// With a single processor whoever spins keeps the other side from answering.
+bool spinning_helps() {
+  static const bool several = std::thread::hardware_concurrency() > 1;
+  return several;
+}
+
+uint64_t lengthened(uint64_t wait_ns) { return std::clamp(wait_ns * 2, kFirstWaitNs, kLongestWaitNs); }
+
+uint64_t shortened(uint64_t wait_ns) { return wait_ns / 2 < kFirstWaitNs ? 0 : wait_ns / 2; }
+
+// Polls `ready` for at most `limit_ns`.
+template <typename Ready>
+bool poll_for(uint64_t limit_ns, Ready&& ready) {
+  if (limit_ns == 0 || !spinning_helps()) return ready();
+  const auto deadline = now_ns() + limit_ns;
+  do {
+    // Reading the clock costs as much as several looks.
+    for (int look = 0; look < 16; ++look) {
+      if (ready()) return true;
+      relax();
+    }
+  } while (now_ns() < deadline);
+  return ready();
+}
+
+}  // namespace
+
+uint32_t TrapPort::read(const Window& window, uint32_t offset, uint32_t width) {
+  return ask({TrapRequest::Kind::kRead, window.id(), offset, width, 0});
+}
+
+void TrapPort::write(const Window& window, uint32_t offset, uint32_t width, uint32_t value) {
+  ask({TrapRequest::Kind::kWrite, window.id(), offset, width, value});
+}
+
+void TrapPort::end_of_interrupt(uint32_t vector) { ask({TrapRequest::Kind::kEndOfInterrupt, vector, 0, 0, 0}); }
+
+void TrapPort::post(const Window& window, uint32_t offset, uint32_t width, uint32_t value) {
+  const PostedWrite write{window.id(), offset, width, value};
+  while (!ring_.push(write)) {
+    if (channel_.shut_.load(std::memory_order_acquire)) return;
+    channel_.announce();
+    std::this_thread::yield();
+  }
+  channel_.announce();
+}
+
+uint32_t TrapPort::ask(const TrapRequest& request) {
+  if (channel_.shut_.load(std::memory_order_acquire)) return UINT32_MAX;
+  request_ = request;
+  state_.store(kRequested, std::memory_order_seq_cst);
+  // shut() has either seen the request and answers it, or is seen here.
+  if (channel_.shut_.load(std::memory_order_seq_cst)) return UINT32_MAX;
+  channel_.announce();
+  const auto answered = [&] { return state_.load(std::memory_order_acquire) == kAnswered; };
+  if (poll_for(spin_ns_, answered)) {
+    spin_ns_ = std::max(spin_ns_, kFirstWaitNs);
+  } else {
+    const auto slept_at = now_ns();
+    waits_.store(waits_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+    while (!answered()) state_.wait(kRequested, std::memory_order_acquire);
+    spin_ns_ = now_ns() - slept_at < kLongestWaitNs ? lengthened(spin_ns_) : shortened(spin_ns_);
+  }
+  state_.store(kIdle, std::memory_order_relaxed);
+  return answer_;
+}
+
+TrapChannel::TrapChannel(std::function<void()> wake) : wake_(std::move(wake)) {}
+
+TrapPort& TrapChannel::add_port() { return *ports_.emplace_back(std::make_unique<TrapPort>(*this)); }
+
+void TrapChannel::announce() {
+  // Pairs with the store in serve(): either this sees false and wakes, or serve() sees what was published before.
+  if (attentive_.load(std::memory_order_seq_cst)) return;
+  wakeups_.fetch_add(1, std::memory_order_relaxed);
+  wake_();
+}
+
+bool TrapChannel::has_work() const {
+  return std::ranges::any_of(ports_, [](const auto& port) {
+    return port->state_.load(std::memory_order_seq_cst) == TrapPort::kRequested || !port->ring_.is_empty();
+  });
+}
+
+bool TrapChannel::serve_once(TrapHandler& handler, bool& ok) {
+  bool served = false;
+  // Handlers may add ports (a hotplugged vCPU): the index stays valid where an iterator would not.
+  for (size_t index = 0; index < ports_.size(); ++index) {
+    auto& port = *ports_[index];
+    // Looked at before the ring is drained: what was posted before the request is delivered before it.
+    const bool requested = port.state_.load(std::memory_order_acquire) == TrapPort::kRequested;
+    while (const auto write = port.ring_.pop()) {
+      handler.posted(*write, ok);
+      served = true;
+    }
+    if (!requested) continue;
+    port.answer_ = handler.trap(port.request_, ok);
+    port.state_.store(TrapPort::kAnswered, std::memory_order_release);
+    port.state_.notify_one();
+    served = true;
+  }
+  return served;
+}
+
+bool TrapChannel::serve(TrapHandler& handler) {
+  const auto began = now_ns();
+  // Requests that come soon after this thread left would have been worth waiting for.
+  if (left_at_ns_ != 0)
+    linger_ns_ = began - left_at_ns_ < kLongestWaitNs ? lengthened(linger_ns_) : shortened(linger_ns_);
+  attentive_.store(true, std::memory_order_seq_cst);
+  bool ok = true;
+  for (;;) {
+    serve_once(handler, ok);
+    if (!ok || shut_.load(std::memory_order_acquire)) break;
+    if (now_ns() - began > kLongestServeNs) break;
+    if (!poll_for(linger_ns_, [this] { return has_work(); })) {
+      break;
+    }
+  }
+  attentive_.store(false, std::memory_order_seq_cst);
+  left_at_ns_ = now_ns();
+  if (has_work()) wake_();
+  return ok;
+}
+
+void TrapChannel::shut() {
+  shut_.store(true, std::memory_order_seq_cst);
+  for (const auto& port : ports_) {
+    if (port->state_.load(std::memory_order_seq_cst) != TrapPort::kRequested) continue;
+    port->answer_ = UINT32_MAX;
+    port->state_.store(TrapPort::kAnswered, std::memory_order_release);
+    port->state_.notify_one();
+  }
+}
+
+}  // namespace tsvmm

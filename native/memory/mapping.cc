@@ -1,0 +1,129 @@
+#include "memory/mapping.h"
+
+#include <fcntl.h>
+#include <linux/memfd.h>
+#include <linux/mempolicy.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <bit>
+#include <thread>
+#include <vector>
+
+namespace tsvmm {
+
+namespace {
+
+constexpr uint64_t kPage = 4096;
+constexpr uint64_t kTwoMib = 2ull << 20;
+// More threads than this wait for the kernel's zeroing of pages rather than help with it.
+constexpr unsigned kMaximumPrefaultThreads = 16;
+
+Result<UniqueFd> open_backing(const MappingOptions& options) {
+  if (options.backing == MappingOptions::Backing::kFile) {
+    UniqueFd fd(::open(options.path.c_str(), (options.shared ? O_RDWR : O_RDONLY) | O_CLOEXEC));
+    if (!fd.is_open()) return last_failure("open");
+    return fd;
+  }
+  unsigned flags = MFD_CLOEXEC;
+  if (options.huge_page_size != 0) {
+    flags |= MFD_HUGETLB | static_cast<unsigned>(std::countr_zero(options.huge_page_size)) << MFD_HUGE_SHIFT;
+  }
+  UniqueFd fd(memfd_create("guest-ram", flags));
+  if (!fd.is_open()) return last_failure("memfd_create");
+  if (ftruncate(fd.get(), static_cast<off_t>(options.size)) != 0) return last_failure("ftruncate");
+  return fd;
+}
+
+// mmap aligned to `alignment` by reserving more and giving the rest back.
+Result<std::byte*> map_aligned(uint64_t size, uint64_t alignment, int flags, int fd, uint64_t offset) {
+  const auto reserved = size + alignment;
+  auto* area = mmap(nullptr, reserved, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (area == MAP_FAILED) return last_failure("mmap");
+  const auto base = reinterpret_cast<uintptr_t>(area);
+  const auto aligned = (base + alignment - 1) & ~(alignment - 1);
+  auto* wanted = reinterpret_cast<void*>(aligned);
+  // SAFETY: [aligned, aligned + size) lies within the area reserved above, which nobody else knows.
+  auto* mapped = mmap(wanted, size, PROT_READ | PROT_WRITE, flags | MAP_FIXED, fd, static_cast<off_t>(offset));
+  if (mapped == MAP_FAILED) {
+    const auto failure = last_failure("mmap");
+    munmap(area, reserved);
+    return failure;
+  }
+  if (aligned > base) munmap(area, aligned - base);
+  if (const auto end = base + reserved; end > aligned + size) {
+    munmap(reinterpret_cast<void*>(aligned + size), end - aligned - size);
+  }
+  return static_cast<std::byte*>(mapped);
+}
+
+void prefault(std::byte* host, uint64_t size, uint64_t page) {
+  const auto pages = (size + page - 1) / page;
+  const auto cores = std::clamp(std::thread::hardware_concurrency(), 1u, kMaximumPrefaultThreads);
+  const auto count = static_cast<unsigned>(std::min<uint64_t>(cores, pages));
+  std::vector<std::jthread> threads;
+  for (unsigned index = 0; index < count; ++index) {
+    threads.emplace_back([=] {
+      for (auto number = pages * index / count; number < pages * (index + 1) / count; ++number) {
+        // Adding nothing, atomically, makes the page writable without changing what a file backing holds.
+        std::atomic_ref(*reinterpret_cast<uint64_t*>(host + number * page)).fetch_add(0, std::memory_order_relaxed);
+      }
+    });
+  }
+}
+
+Result<> bind_to_node(std::byte* host, uint64_t size, int node) {
+  constexpr unsigned kBits = 64;
+  std::vector<uint64_t> mask(static_cast<unsigned>(node) / kBits + 1);
+  mask.back() = 1ull << (static_cast<unsigned>(node) % kBits);
+  // The kernel counts one bit more than it reads.
+  const auto bits = mask.size() * kBits + 1;
+  if (syscall(SYS_mbind, host, size, MPOL_BIND, mask.data(), bits, MPOL_MF_STRICT | MPOL_MF_MOVE) != 0) {
+    return last_failure("mbind");
+  }
+  return Unit{};
+}
+
+}  // namespace
+
+Result<std::shared_ptr<Mapping>> Mapping::create(const MappingOptions& options) {
+  const auto page = options.huge_page_size != 0 ? options.huge_page_size : kPage;
+  if (options.size == 0 || options.size % page != 0 || options.file_offset % page != 0) {
+    return Failure{EINVAL, "map memory"};
+  }
+  UniqueFd fd;
+  const bool anonymous = options.backing == MappingOptions::Backing::kAnonymous && options.huge_page_size == 0;
+  if (!anonymous) {
+    auto opened = open_backing(options);
+    if (!opened) return opened.failure();
+    fd = std::move(opened).value();
+  }
+  const int flags = (options.shared ? MAP_SHARED : MAP_PRIVATE) | (anonymous ? MAP_ANONYMOUS : 0) |
+                    (options.reserve ? 0 : MAP_NORESERVE);
+  auto mapped =
+      map_aligned(options.size, std::max(page, kTwoMib), flags, fd.get(), anonymous ? 0 : options.file_offset);
+  if (!mapped) return mapped.failure();
+  auto* host = mapped.value();
+  std::shared_ptr<Mapping> mapping(new Mapping(host, options.size, options.shared, std::move(fd)));
+  // Advice only: kernels built without the feature refuse it, and nothing is lost then.
+  if (options.thp) madvise(host, options.size, MADV_HUGEPAGE);
+  if (options.mergeable) madvise(host, options.size, MADV_MERGEABLE);
+  madvise(host, options.size, MADV_DONTDUMP);
+  if (options.host_numa_node >= 0) {
+    if (auto bound = bind_to_node(host, options.size, options.host_numa_node); !bound) return bound.failure();
+  }
+  if (options.prefault) prefault(host, options.size, page);
+  return mapping;
+}
+
+Mapping::~Mapping() { munmap(host_, size_); }
+
+Result<> Mapping::discard() {
+  if (madvise(host_, size_, shared_ ? MADV_REMOVE : MADV_DONTNEED) != 0) return last_failure("madvise");
+  return Unit{};
+}
+
+}  // namespace tsvmm

@@ -1,0 +1,30 @@
+// What JavaScript sees; src/native/addon.ts is the typed list.
+#include <napi.h>
+
+#include "napi/addon_data.h"
+#include "napi/event_fd_binding.h"
+#include "napi/kvm_binding.h"
+#include "napi/memory_binding.h"
+#include "napi/vcpu_binding.h"
+#include "napi/virtio_bindings.h"
+#include "napi/vm_binding.h"
+#include "napi/window_binding.h"
+
+namespace {
+
+Napi::Object initialize(Napi::Env env, Napi::Object exports) {
+  env.SetInstanceData(new tsvmm::AddonData());
+  tsvmm::EventFdBinding::define(env, exports);
+  tsvmm::MappingBinding::define(env, exports);
+  tsvmm::GuestMemoryBinding::define(env, exports);
+  tsvmm::KvmBinding::define(env, exports);
+  tsvmm::VmBinding::define(env);
+  tsvmm::VcpuBinding::define(env);
+  tsvmm::WindowBinding::define(env);
+  tsvmm::define_virtio(env, exports);
+  return exports;
+}
+
+}  // namespace
+
+NODE_API_MODULE(tsvmm, initialize)

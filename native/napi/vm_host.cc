@@ -1,0 +1,185 @@
+#include "napi/vm_host.h"
+
+#include <algorithm>
+
+#include "napi/addon_data.h"
+
+namespace tsvmm {
+
+namespace {
+
+// vCPU threads must be gone before the environment is: they would call into it.
+void close_at_exit(void* host) { static_cast<VmHost*>(host)->close(); }
+
+const char* name_of(VcpuStop::Kind kind) {
+  switch (kind) {
+    case VcpuStop::Kind::kShutdown:
+      return "shutdown";
+    case VcpuStop::Kind::kInternalError:
+      return "internal-error";
+    case VcpuStop::Kind::kFailEntry:
+      return "fail-entry";
+    case VcpuStop::Kind::kSystemEvent:
+      return "system-event";
+    case VcpuStop::Kind::kRunError:
+      return "run-error";
+    case VcpuStop::Kind::kUnhandled:
+      return "unhandled";
+  }
+  return "unhandled";
+}
+
+size_t xsave_size_of(const Vm& vm) {
+#if defined(__x86_64__)
+  return static_cast<size_t>(vm.check_extension(KVM_CAP_XSAVE2));
+#else
+  return vm.fd() < 0 ? 1 : 0;
+#endif
+}
+
+}  // namespace
+
+VmHost::VmHost(Napi::Env env, Vm vm, size_t vcpu_mapping_size)
+    : env_(env),
+      vm_(std::make_unique<Vm>(std::move(vm))),
+      vcpu_mapping_size_(vcpu_mapping_size),
+      xsave_size_(xsave_size_of(*vm_)),
+      notifier_(std::make_unique<Notifier>(env, "tsvmm-vm", [this](Napi::Env) { serve(); })),
+      channel_(std::make_unique<TrapChannel>([notifier = notifier_.get()] { notifier->notify(); })) {
+  napi_add_env_cleanup_hook(env, close_at_exit, this);
+}
+
+VmHost::~VmHost() { close(); }
+
+void VmHost::set_handlers(Napi::Object handlers, Napi::Function on_error) {
+  handlers_ = Napi::Persistent(handlers);
+  const auto take = [&](const char* name) { return Napi::Persistent(handlers.Get(name).As<Napi::Function>()); };
+  read_ = take("read");
+  write_ = take("write");
+  end_of_interrupt_ = take("endOfInterrupt");
+  stopped_ = take("stopped");
+  on_error_ = Napi::Persistent(on_error);
+}
+
+Result<size_t> VmHost::create_vcpu(uint32_t id) {
+  auto fd = vm_->create_vcpu(id);
+  if (!fd) return fd.failure();
+  auto run = RunMapping::create(fd.value().get(), vcpu_mapping_size_);
+  if (!run) return run.failure();
+  auto entry = std::make_unique<VcpuEntry>(channel_->add_port());
+  entry->vcpu = std::make_unique<Vcpu>(std::move(fd).value(), std::move(run).value(), entry->port, spaces_,
+                                       [notifier = notifier_.get()] { notifier->notify(); });
+  vcpus_.push_back(std::move(entry));
+  return vcpus_.size() - 1;
+}
+
+Result<> VmHost::run(size_t index, const std::string& thread_name) {
+  if (failed_) return Unit{};
+  notifier_->keep_alive(env_, true);
+  return vcpu(index).vcpu->run(thread_name);
+}
+
+Napi::Promise VmHost::park(size_t index) {
+  auto& entry = vcpu(index);
+  entry.parking.push_back(Napi::Promise::Deferred::New(env_));
+  auto promise = entry.parking.back().Promise();
+  entry.vcpu->request_park();
+  settle_parking();
+  return promise;
+}
+
+void VmHost::serve() {
+  // Handlers may close the VM; the host itself is kept by the object that JavaScript holds until the next turn.
+  channel_->serve(*this);
+  if (closed_) return;
+  for (size_t index = 0; index < vcpus_.size() && !closed_; ++index) {
+    if (const auto stop = vcpus_[index]->vcpu->take_stop()) deliver_stop(index, *stop);
+  }
+  if (!closed_) settle_parking();
+}
+
+void VmHost::settle_parking() {
+  bool all_parked = true;
+  for (const auto& entry : vcpus_) {
+    const bool parked = entry->vcpu->is_parked();
+    all_parked = all_parked && parked;
+    if (!parked) continue;
+    for (auto& deferred : std::exchange(entry->parking, {})) deferred.Resolve(env_.Undefined());
+  }
+  if (all_parked) notifier_->keep_alive(env_, false);
+}
+
+void VmHost::deliver_stop(size_t index, const VcpuStop& stop) {
+  auto detail = Napi::Array::New(env_, stop.detail.size());
+  for (uint32_t number = 0; number < stop.detail.size(); ++number) {
+    detail.Set(number, Napi::Number::New(env_, static_cast<double>(stop.detail[number])));
+  }
+  auto object = Napi::Object::New(env_);
+  object.Set("kind", Napi::String::New(env_, name_of(stop.kind)));
+  object.Set("detail", detail);
+  bool ok = true;
+  call(stopped_, {Napi::Number::New(env_, static_cast<double>(index)), object}, ok);
+}
+
+uint32_t VmHost::trap(const TrapRequest& request, bool& ok) {
+  if (closed_ || failed_) return UINT32_MAX;
+  Napi::HandleScope scope(env_);
+  const auto number = [this](uint32_t value) { return Napi::Number::New(env_, value); };
+  switch (request.kind) {
+    case TrapRequest::Kind::kRead: {
+      const auto value = call(read_, {number(request.window), number(request.offset), number(request.width)}, ok);
+      // JavaScript's ToUint32 takes any number; anything else is a handler's mistake and reads as zero.
+      return value.IsNumber() ? value.As<Napi::Number>().Uint32Value() : 0;
+    }
+    case TrapRequest::Kind::kWrite:
+      call(write_, {number(request.window), number(request.offset), number(request.width), number(request.value)}, ok);
+      return 0;
+    case TrapRequest::Kind::kEndOfInterrupt:
+      call(end_of_interrupt_, {number(request.window)}, ok);
+      return 0;
+  }
+  return 0;
+}
+
+void VmHost::posted(const PostedWrite& write, bool& ok) {
+  if (closed_ || failed_) return;
+  Napi::HandleScope scope(env_);
+  const auto number = [this](uint32_t value) { return Napi::Number::New(env_, value); };
+  call(write_, {number(write.window), number(write.offset), number(write.width), number(write.value)}, ok);
+}
+
+Napi::Value VmHost::call(const Napi::FunctionReference& handler, const std::initializer_list<napi_value>& arguments,
+                         bool& ok) {
+  napi_value result = nullptr;
+  const auto status =
+      napi_call_function(env_, handlers_.Value(), handler.Value(), arguments.size(), arguments.begin(), &result);
+  if (status == napi_ok) return Napi::Value(env_, result);
+  ok = false;
+  fail(env_.GetAndClearPendingException());
+  return env_.Undefined();
+}
+
+void VmHost::fail(Napi::Error error) {
+  if (failed_ || closed_) return;
+  failed_ = true;
+  for (const auto& entry : vcpus_) entry->vcpu->request_park();
+  napi_value result = nullptr;
+  napi_value argument = error.Value();
+  napi_call_function(env_, env_.Undefined(), on_error_.Value(), 1, &argument, &result);
+}
+
+void VmHost::close() {
+  if (std::exchange(closed_, true)) return;
+  napi_remove_env_cleanup_hook(env_, close_at_exit, this);
+  channel_->shut();
+  for (const auto& entry : vcpus_) entry->vcpu.reset();
+  notifier_->close();
+  Napi::HandleScope scope(env_);
+  for (const auto& entry : vcpus_) {
+    for (auto& deferred : std::exchange(entry->parking, {})) deferred.Resolve(env_.Undefined());
+  }
+  vm_.reset();
+  kept_.clear();
+}
+
+}  // namespace tsvmm

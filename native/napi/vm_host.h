@@ -1,0 +1,85 @@
+// A VM with its vCPUs, address spaces and trap channel, and the handlers that JavaScript gave for it. The objects that
+// JavaScript holds (Vm, Vcpu, Window) share it, so that they may go in any order.
+#pragma once
+
+#include <napi.h>
+
+#include <memory>
+#include <vector>
+
+#include "bus/trap_channel.h"
+#include "kvm/vcpu.h"
+#include "kvm/vm.h"
+#include "napi/notifier.h"
+
+namespace tsvmm {
+
+// JavaScript thread, all of it.
+class VmHost final : public TrapHandler {
+ public:
+  VmHost(Napi::Env env, Vm vm, size_t vcpu_mapping_size);
+  ~VmHost() override;
+  VmHost(const VmHost&) = delete;
+  VmHost& operator=(const VmHost&) = delete;
+
+  Vm& vm() { return *vm_; }
+  AddressSpaces& spaces() { return *spaces_; }
+  TrapChannel& channel() { return *channel_; }
+  size_t xsave_size() const { return xsave_size_; }
+  bool is_closed() const { return closed_; }
+
+  void set_handlers(Napi::Object handlers, Napi::Function on_error);
+
+  struct VcpuEntry {
+    explicit VcpuEntry(TrapPort& its_port) : port(its_port) {}
+    TrapPort& port;
+    std::unique_ptr<Vcpu> vcpu;
+    std::vector<Napi::Promise::Deferred> parking;
+  };
+  // The index of the new vCPU.
+  Result<size_t> create_vcpu(uint32_t id);
+  VcpuEntry& vcpu(size_t index) { return *vcpus_[index]; }
+  const std::vector<std::unique_ptr<VcpuEntry>>& vcpus() const { return vcpus_; }
+
+  Result<> run(size_t index, const std::string& thread_name);
+  Napi::Promise park(size_t index);
+
+  // A window's bytes stay where they are until the VM closes: a vCPU may be in the middle of an access when it is
+  // unmapped.
+  void keep(Napi::ObjectReference bytes) { kept_.push_back(std::move(bytes)); }
+
+  // Stops and joins every vCPU, then lets go of the VM. Idempotent.
+  void close();
+
+  uint32_t trap(const TrapRequest& request, bool& ok) override;
+  void posted(const PostedWrite& write, bool& ok) override;
+
+ private:
+  void serve();
+  void settle_parking();
+  void deliver_stop(size_t index, const VcpuStop& stop);
+  // Calls a handler; a thrown error stops the machine and is reported, once.
+  Napi::Value call(const Napi::FunctionReference& handler, const std::initializer_list<napi_value>& arguments,
+                   bool& ok);
+  void fail(Napi::Error error);
+
+  Napi::Env env_;
+  std::unique_ptr<Vm> vm_;
+  const size_t vcpu_mapping_size_;
+  const size_t xsave_size_;
+  std::shared_ptr<AddressSpaces> spaces_ = std::make_shared<AddressSpaces>();
+  std::unique_ptr<Notifier> notifier_;
+  std::unique_ptr<TrapChannel> channel_;
+  std::vector<std::unique_ptr<VcpuEntry>> vcpus_;
+  std::vector<Napi::ObjectReference> kept_;
+  Napi::ObjectReference handlers_;
+  Napi::FunctionReference read_;
+  Napi::FunctionReference write_;
+  Napi::FunctionReference end_of_interrupt_;
+  Napi::FunctionReference stopped_;
+  Napi::FunctionReference on_error_;
+  bool failed_ = false;
+  bool closed_ = false;
+};
+
+}  // namespace tsvmm

@@ -1,0 +1,1 @@
+target_sources(core PRIVATE sys/event_fd.cc)
