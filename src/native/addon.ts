@@ -25,8 +25,6 @@ export interface Addon {
   lockFile(fd: number, kind: 'shared' | 'exclusive'): boolean
   /** What a regular file or block device behind `fd` can do; sizes in bytes. */
   probeDisk(fd: number): { sizeBytes: number; logicalBlockBytes: number; discard: boolean; writeZeroes: boolean }
-  /** Sizes and offsets of the kernel structures that TypeScript lays out itself, for the test that compares them. */
-  layouts(): Record<string, { sizeBytes: number; fields: Record<string, number> }>
 }
 
 export interface NativeEventFd {
@@ -62,6 +60,8 @@ export interface NativeMapping {
   readonly sizeBytes: number
   /** The memfd or file; -1 for anonymous memory. */
   readonly fd: number
+  /** Gives every page back to the host; a private file mapping shows the file again. */
+  discard(): void
   /** The mapping itself lives on until the last slot, guest memory or engine that uses it has let go. */
   close(): void
 }
@@ -234,8 +234,7 @@ export interface NativeVcpu {
   getRegisters(file: RegisterFile): Uint8Array<ArrayBuffer>
   setRegisters(file: RegisterFile, bytes: Uint8Array): void
   setCpuid(entries: Uint8Array): void
-  getCpuid(): Uint8Array<ArrayBuffer>
-  /** KVM_GET_MSRS; throws naming the first index that KVM refused. */
+  /** KVM_GET_MSRS: as many values as KVM reads before the first index that it refuses. */
   getMsrs(indices: Uint32Array): BigUint64Array<ArrayBuffer>
   setMsrs(indices: Uint32Array, values: BigUint64Array): void
   tscKilohertz(): number
@@ -246,7 +245,6 @@ export interface NativeVcpu {
   injectNmi(): void
   /** sched_setaffinity of its thread, also for a thread yet to start. */
   setAffinity(hostCpus: readonly number[]): void
-  close(): void
 }
 
 /** A virtqueue as negotiated (virtio 1.2 §2.7): guest-physical addresses, sizes in entries. */

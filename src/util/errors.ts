@@ -45,7 +45,10 @@ export class TsvmmError extends Error {
   readonly details: Readonly<Record<string, string | number>>
 
   constructor(code: ErrorCode, details: Record<string, string | number>, options?: ErrorOptions) {
-    super(table[code].template.replaceAll(/\{(\w+)\}/g, (_, key: string) => String(details[key] ?? '?')), options)
+    super(
+      table[code].template.replaceAll(/\{(\w+)\}/g, (_, key: string) => String(details[key] ?? '?')),
+      options,
+    )
     this.name = 'TsvmmError'
     this.code = code
     this.details = details

@@ -1,0 +1,80 @@
+import type { Bus } from '../bus/bus.ts'
+import type { MsiGateway } from '../interrupts/routes.ts'
+import type { EventFd } from '../memory/event-fd.ts'
+import type { GuestMemory } from '../memory/guest-memory.ts'
+
+/** How host memory backs a run of guest RAM; the fields are explained in the reference of `--memory`. */
+export interface RamOptions {
+  readonly shared: boolean
+  readonly hugePageBytes: number
+  readonly mergeable: boolean
+  readonly prefault: boolean
+  readonly thp: boolean
+  readonly reserve: boolean
+}
+
+/** Where a guest's write becomes an event without an exit. */
+export interface Doorbells {
+  attach(eventFd: EventFd, address: number): void
+  detach(eventFd: EventFd, address: number): void
+}
+
+/** Why a vCPU left the guest for good. */
+export interface VcpuStop {
+  readonly kind: 'shutdown' | 'internal-error' | 'fail-entry' | 'system-event' | 'run-error' | 'unhandled'
+  readonly detail: readonly number[]
+}
+
+export interface VirtualMachineEvents {
+  /** A level-triggered interrupt of a userspace interrupt controller was ended. */
+  endOfInterrupt(vector: number): void
+  /** A vCPU parked itself; its registers may be read. */
+  vcpuStopped(index: number, stop: VcpuStop): void
+  /** A device's handler threw: every vCPU is being parked. */
+  failed(error: unknown): void
+}
+
+/** A virtual machine of a hypervisor: memory, vCPUs, and the ways in and out. What is specific to a CPU is bytes here. */
+export interface VirtualMachine {
+  readonly memory: GuestMemory
+  readonly bus: Bus
+  readonly interrupts: MsiGateway
+  readonly doorbells: Doorbells
+  /** Backs [guestAddress, guestAddress + sizeBytes) with host memory. Throws ERR_MEMORY. */
+  addRam(guestAddress: number, sizeBytes: number, options: RamOptions): void
+  /** Gives all of it back to the host: it reads as zeroes. */
+  clearRam(): void
+  createVcpu(id: number): Vcpu
+  setEvents(events: VirtualMachineEvents): void
+  createEventFd(): EventFd
+  exitCounters(): ExitCounters
+  /** Stops and joins every vCPU and gives everything back. Idempotent. */
+  close(): void
+}
+
+/** Exits that left the kernel, by how they were answered. */
+export interface ExitCounters {
+  readonly bytes: number
+  readonly clock: number
+  readonly posted: number
+  readonly ignored: number
+  readonly trapped: number
+  readonly unmapped: number
+  readonly trapWaits: number
+  readonly wakeups: number
+}
+
+/** A virtual CPU; all but run and park only while it is parked, as it is at first. */
+export interface Vcpu {
+  run(threadName: string): void
+  park(): Promise<void>
+  getRegisters(file: string): Uint8Array<ArrayBuffer>
+  setRegisters(file: string, bytes: Uint8Array): void
+  setCpuid(entries: Uint8Array): void
+  getMsrs(indices: Uint32Array): BigUint64Array<ArrayBuffer>
+  setMsrs(indices: Uint32Array, values: BigUint64Array): void
+  tscKilohertz(): number
+  notifyPaused(): void
+  injectNmi(): void
+  setAffinity(hostCpus: readonly number[]): void
+}

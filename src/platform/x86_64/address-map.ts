@@ -1,0 +1,97 @@
+/** Where everything lies in an x86-64 guest: Cloud Hypervisor's map, so that its guests and snapshots find theirs. */
+
+const mebibyte = 1024 * 1024
+const gibibyte = 1024 * mebibyte
+
+export const addressMap = {
+  gdt: 0x500,
+  pvhStartInfo: 0x6000,
+  pvhModules: 0x6040,
+  /** PVH memory map, or the Linux boot parameters ("zero page"). */
+  memoryMap: 0x7000,
+  commandLine: 0x20000,
+  commandLineMaximumBytes: 0x10000,
+  /** End of conventional memory; the ACPI tables begin with the RSDP here. */
+  rsdp: 0xa0000,
+  smbios: 0xf0000,
+  highRam: 0x10_0000,
+  /** 32-bit addresses for devices, up to `mmio32End`. */
+  mmio32Start: 0xc000_0000,
+  mmio32End: 0xe800_0000,
+  ecam: 0xe800_0000,
+  ecamSegmentBytes: mebibyte,
+  ecamBytes: 256 * mebibyte,
+  kvmTss: 0xf800_0000,
+  kvmIdentityMap: 0xf800_3000,
+  ioapic: 0xfec0_0000,
+  lapic: 0xfee0_0000,
+  ramAbove4Gib: 4 * gibibyte,
+  /** Registers of the platform's own devices: the last megabyte of the address space. */
+  platformMmioBytes: mebibyte,
+} as const
+
+/** x86 I/O ports. */
+export const portMap = {
+  resetPort: 0x61,
+  rtc: 0x70,
+  debugPort: 0x80,
+  serial: 0x3f8,
+  acpiControl: 0x600,
+  acpiPmTimer: 0x608,
+  pciConfigAddress: 0xcf8,
+  pciConfigData: 0xcfc,
+} as const
+
+/** Pins of the IOAPIC. */
+export const pinMap = { serial: 4, ged: 5 } as const
+export const ioapicPins = 24
+
+export interface RamRange {
+  readonly guestAddress: number
+  readonly sizeBytes: number
+}
+
+/** RAM around the hole for devices below 4 GiB. */
+export function ramRanges(sizeBytes: number): RamRange[] {
+  const low = Math.min(sizeBytes, addressMap.mmio32Start)
+  const ranges = [{ guestAddress: 0, sizeBytes: low }]
+  if (sizeBytes > low) ranges.push({ guestAddress: addressMap.ramAbove4Gib, sizeBytes: sizeBytes - low })
+  return ranges
+}
+
+export interface DeviceArea {
+  readonly start: number
+  /** One past the last byte. */
+  readonly end: number
+  readonly platformMmio: number
+}
+
+/** 64-bit addresses for devices: from the first GiB boundary behind RAM to the platform's registers. */
+export function deviceArea(ramBytes: number, physicalBits: number): DeviceArea {
+  const above = Math.max(0, ramBytes - addressMap.mmio32Start)
+  const start = Math.ceil((addressMap.ramAbove4Gib + above) / gibibyte) * gibibyte
+  // Numbers are exact to 2^53; no CPU of today has more address bits than 52.
+  const platformMmio = 2 ** physicalBits - addressMap.platformMmioBytes
+  return { start, end: platformMmio, platformMmio }
+}
+
+/** Types of an e820 or PVH memory map entry. */
+export const memoryTypes = { ram: 1, reserved: 2 } as const
+
+export interface MemoryMapEntry {
+  readonly address: number
+  readonly sizeBytes: number
+  readonly type: number
+}
+
+export function memoryMap(ramBytes: number): MemoryMapEntry[] {
+  const [low, high] = ramRanges(ramBytes)
+  const lowEnd = low?.sizeBytes ?? 0
+  const { ram, reserved } = memoryTypes
+  return [
+    { address: 0, sizeBytes: addressMap.rsdp, type: ram },
+    { address: addressMap.highRam, sizeBytes: lowEnd - addressMap.highRam, type: ram },
+    { address: addressMap.ecam, sizeBytes: addressMap.ecamBytes, type: reserved },
+    ...(high === undefined ? [] : [{ address: high.guestAddress, sizeBytes: high.sizeBytes, type: ram }]),
+  ]
+}
