@@ -1,0 +1,133 @@
+import * as z from 'zod/mini'
+import { TsvmmError } from '../util/errors.ts'
+import { checkRules } from './rules.ts'
+
+/**
+ * The configuration of a machine, once: the names and defaults are those of Cloud Hypervisor's API. Types, validation and
+ * command-line parsing come from here. Sizes are bytes.
+ */
+
+const size = z.number().check(z.int(), z.gte(0), z.lte(Number.MAX_SAFE_INTEGER))
+const count = z.number().check(z.int(), z.gte(0), z.lte(0xffff_ffff))
+const text = z.string().check(z.minLength(1))
+
+export const cpusSchema = z.strictObject({
+  boot_vcpus: z._default(count, 1),
+  max_vcpus: z.optional(count),
+  topology: z.optional(
+    z.strictObject({ threads_per_core: count, cores_per_die: count, dies_per_package: count, packages: count }),
+  ),
+  max_phys_bits: z._default(count, 46),
+  affinity: z._default(z.array(z.strictObject({ vcpu: count, host_cpus: z.array(count) })), []),
+  features: z._default(z.strictObject({ amx: z._default(z.boolean(), false) }), { amx: false }),
+  nested: z._default(z.boolean(), true),
+})
+
+export const memorySchema = z.strictObject({
+  size: z._default(size, 512 * 1024 * 1024),
+  mergeable: z._default(z.boolean(), false),
+  shared: z._default(z.boolean(), false),
+  hugepages: z._default(z.boolean(), false),
+  hugepage_size: z.optional(size),
+  prefault: z._default(z.boolean(), false),
+  thp: z._default(z.boolean(), true),
+  reserve: z._default(z.boolean(), true),
+})
+
+export const payloadSchema = z.strictObject({
+  kernel: z.optional(text),
+  firmware: z.optional(text),
+  initramfs: z.optional(text),
+  cmdline: z._default(z.string(), ''),
+})
+
+export const diskSchema = z.strictObject({
+  path: text,
+  readonly: z._default(z.boolean(), false),
+  direct: z._default(z.boolean(), false),
+  num_queues: z._default(count, 1),
+  queue_size: z._default(count, 128),
+  id: z.optional(text),
+  serial: z.optional(z.string()),
+  sparse: z._default(z.boolean(), true),
+  image_type: z._default(z.enum(['Raw']), 'Raw'),
+})
+
+export const netSchema = z.strictObject({
+  tap: z.optional(text),
+  ip: z.optional(z.string()),
+  mask: z.optional(z.string()),
+  mac: z.optional(z.string()),
+  host_mac: z.optional(z.string()),
+  mtu: z.optional(count),
+  num_queues: z._default(count, 2),
+  queue_size: z._default(count, 256),
+  id: z.optional(text),
+  fds: z.optional(z.array(count)),
+  offload_tso: z._default(z.boolean(), true),
+  offload_ufo: z._default(z.boolean(), true),
+  offload_csum: z._default(z.boolean(), true),
+})
+
+export const rngSchema = z.strictObject({ src: z._default(text, '/dev/urandom') })
+
+export const serialModes = ['Off', 'Null', 'Tty', 'File'] as const
+const chardevSchema = z.strictObject({ mode: z.enum(serialModes), file: z.optional(text) })
+
+export const platformSchema = z.strictObject({
+  serial_number: z.optional(z.string()),
+  uuid: z.optional(z.string()),
+  oem_strings: z._default(z.array(z.string()), []),
+})
+
+export const vmConfigSchema = z.strictObject({
+  cpus: z._default(cpusSchema, cpusSchema.parse({})),
+  memory: z._default(memorySchema, memorySchema.parse({})),
+  payload: payloadSchema,
+  disks: z._default(z.array(diskSchema), []),
+  net: z._default(z.array(netSchema), []),
+  rng: z._default(rngSchema, rngSchema.parse({})),
+  serial: z._default(chardevSchema, { mode: 'Null' }),
+  console: z._default(chardevSchema, { mode: 'Off' }),
+  platform: z._default(platformSchema, platformSchema.parse({})),
+})
+
+export type VmConfig = z.output<typeof vmConfigSchema>
+export type VmConfigInput = z.input<typeof vmConfigSchema>
+export type DiskConfig = z.output<typeof diskSchema>
+export type NetConfig = z.output<typeof netSchema>
+export type ChardevConfig = z.output<typeof chardevSchema>
+
+/** Checks a configuration, fills in its defaults and names its devices. Throws ERR_CONFIG_INVALID naming flag and key. */
+export function parseVmConfig(input: VmConfigInput): VmConfig {
+  const result = z.safeParse(vmConfigSchema, input)
+  if (!result.success) {
+    const [issue] = result.error.issues
+    const [section = 'configuration', ...path] = issue?.path.map(String) ?? []
+    const where = path.length === 0 ? '' : `${path.join('.')}: `
+    const option = flagOf(section)
+    throw new TsvmmError('ERR_CONFIG_INVALID', { option, reason: `${where}${issue?.message ?? 'is not valid'}` })
+  }
+  const config = withIds(result.data)
+  checkRules(config)
+  return config
+}
+
+const flags: Readonly<Record<string, string>> = { disks: '--disk', payload: '--kernel' }
+
+function flagOf(section: string): string {
+  return flags[section] ?? `--${section}`
+}
+
+/** Devices without an id get Cloud Hypervisor's: `_disk0`, `_net0`, counted over all devices of the machine. */
+function withIds(config: VmConfig): VmConfig {
+  let next = 0
+  const named = <D extends { id?: string | undefined }>(device: D, prefix: string): D => {
+    return device.id === undefined ? { ...device, id: `${prefix}${next++}` } : device
+  }
+  return {
+    ...config,
+    disks: config.disks.map(disk => named(disk, '_disk')),
+    net: config.net.map(card => named(card, '_net')),
+  }
+}

@@ -1,0 +1,53 @@
+import type { VmConfig } from '../config/vm-config.ts'
+import type { ExitCounters, VcpuStop } from '../hypervisor/hypervisor.ts'
+import { Kvm } from '../hypervisor/kvm.native.ts'
+import type { TsvmmError } from '../util/errors.ts'
+import { crashOf } from './crash.ts'
+import { Machine } from './machine.ts'
+import { X86Machine } from './x86_64-machine.ts'
+
+export interface MachineEvents {
+  powerOff(): void
+  reset(): void
+  /** The machine cannot go on; `report` says where it was. */
+  crash(error: TsvmmError, report: string): void
+  /** The guest wrote a code to the debug port. */
+  debugCode(code: number): void
+}
+
+export interface BuiltMachine {
+  readonly components: Machine
+  /** Loads firmware tables and kernel into a machine at power-on state. */
+  load(): Promise<void>
+  pressPowerButton(): void
+  injectNmi(): Promise<void>
+  exitCounters(): ExitCounters
+}
+
+export interface BuildOptions {
+  /** The hypervisor's device. */
+  readonly kvmPath?: string
+}
+
+/** Opens every host resource that `config` names and builds the machine; nothing is left open where that fails. */
+export async function buildMachine(
+  config: VmConfig,
+  events: MachineEvents,
+  options: BuildOptions = {},
+): Promise<BuiltMachine> {
+  const kvm = Kvm.open(options.kvmPath)
+  const components = new Machine()
+  try {
+    const machine = await X86Machine.build({ config, events, kvm, components })
+    machine.onStop = (index: number, stop: VcpuStop) => {
+      const { error, report } = crashOf(index, stop, machine.vcpus[index])
+      events.crash(error, report)
+    }
+    return machine
+  } catch (error) {
+    await components.close()
+    throw error
+  } finally {
+    kvm.close()
+  }
+}

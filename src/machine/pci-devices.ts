@@ -1,0 +1,1 @@
+export async function addPciDevices(_options: unknown): Promise<void> {}

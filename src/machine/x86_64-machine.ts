@@ -1,0 +1,263 @@
+import { gedEvents, type PciSegmentDescription } from '../acpi/dsdt.ts'
+import { placeTables } from '../acpi/layout.ts'
+import { loadKernel } from '../boot/x86_64/load.ts'
+import type { RegisterWindow } from '../bus/registers.ts'
+import type { VmConfig } from '../config/vm-config.ts'
+import { AcpiGed } from '../devices/acpi-ged.ts'
+import { AcpiPmTimer } from '../devices/acpi-pm-timer.ts'
+import { AcpiPower, acpiResetValue } from '../devices/acpi-power.ts'
+import { DebugPort } from '../devices/debug-port.ts'
+import { ResetPort } from '../devices/reset-port.ts'
+import { Rtc } from '../devices/rtc.ts'
+import { Serial } from '../devices/serial.ts'
+import type { ExitCounters, VcpuStop } from '../hypervisor/hypervisor.ts'
+import { type Kvm, type KvmVirtualMachine, kvmCapabilities } from '../hypervisor/kvm.native.ts'
+import {
+  apicIdOf,
+  type CpuTopology,
+  decodeCpuid,
+  encodeCpuid,
+  guestCpuid,
+  physicalBits,
+} from '../hypervisor/x86_64/cpuid.ts'
+import { flatGdt } from '../hypervisor/x86_64/registers.ts'
+import { Ioapic } from '../interrupts/ioapic.ts'
+import { InterruptRoutes } from '../interrupts/routes.ts'
+import {
+  addressMap,
+  type DeviceArea,
+  deviceArea,
+  ioapicPins,
+  pinMap,
+  portMap,
+  ramRanges,
+} from '../platform/x86_64/address-map.ts'
+import type { Component } from '../state/component.ts'
+import { TsvmmError } from '../util/errors.ts'
+import type { BuiltMachine, MachineEvents } from './build.ts'
+import { openChardev } from './chardevs.ts'
+import type { Machine } from './machine.ts'
+import { addPciDevices } from './pci-devices.ts'
+import { X86Vcpu } from './x86_64-vcpu.ts'
+
+export interface X86MachineOptions {
+  readonly config: VmConfig
+  readonly events: MachineEvents
+  readonly kvm: Kvm
+  readonly components: Machine
+}
+
+/** An x86-64 machine: what is where, in the order in which it is built. */
+export class X86Machine implements BuiltMachine {
+  readonly components: Machine
+  readonly vcpus: X86Vcpu[] = []
+  onStop: (index: number, stop: VcpuStop) => void = () => {}
+  readonly #config: VmConfig
+  readonly #vm: KvmVirtualMachine
+  readonly #topology: CpuTopology
+  readonly #area: DeviceArea
+  #ged: AcpiGed | undefined
+
+  static async build(options: X86MachineOptions): Promise<X86Machine> {
+    const { config, kvm, components, events } = options
+    const vm = kvm.createVm(native => {
+      native.enableCapability(kvmCapabilities.splitIrqchip, [ioapicPins])
+      native.setIdentityMapAddress(addressMap.kvmIdentityMap)
+      native.setTssAddress(addressMap.kvmTss)
+    })
+    components.add(new VirtualMachineComponent(vm))
+    const host = decodeCpuid(kvm.supportedCpuid())
+    const machine = new X86Machine(options, vm, physicalBits(host, config.cpus.max_phys_bits))
+    machine.#addMemory()
+    const ioapic = machine.#addInterruptController(events)
+    machine.#addPlatformDevices(events, ioapic.controller)
+    await addPciDevices({
+      config,
+      components,
+      vm,
+      routes: ioapic.routes,
+      windows: machine.#segments(),
+    })
+    machine.#addVcpus(kvm, host)
+    return machine
+  }
+
+  private constructor({ config, components }: X86MachineOptions, vm: KvmVirtualMachine, addressBits: number) {
+    this.components = components
+    this.#config = config
+    this.#vm = vm
+    this.#area = deviceArea(config.memory.size, addressBits)
+    const { topology, boot_vcpus } = config.cpus
+    this.#topology =
+      topology === undefined
+        ? { threadsPerCore: 1, coresPerDie: boot_vcpus, diesPerPackage: 1, packages: 1 }
+        : {
+            threadsPerCore: topology.threads_per_core,
+            coresPerDie: topology.cores_per_die,
+            diesPerPackage: topology.dies_per_package,
+            packages: topology.packages,
+          }
+  }
+
+  async load(): Promise<void> {
+    const { payload, memory } = this.#config
+    this.#vm.clearRam()
+    for (const { address, bytes } of this.#acpiTables()) this.#vm.memory.write(address, bytes)
+    this.#vm.memory.write(addressMap.gdt, flatGdt())
+    const entry = loadKernel(this.#vm.memory, memory.size, {
+      kernel: payload.kernel ?? '',
+      initramfs: payload.initramfs,
+      commandLine: payload.cmdline,
+    })
+    this.vcpus[0]?.enter(entry)
+  }
+
+  pressPowerButton(): void {
+    this.#ged?.notify(gedEvents.powerButton)
+  }
+
+  /** KVM takes it for a vCPU that is out of the guest: each is parked for a moment. */
+  async injectNmi(): Promise<void> {
+    for (const vcpu of this.vcpus) {
+      await vcpu.pause()
+      vcpu.injectNmi()
+      vcpu.resume()
+    }
+  }
+
+  exitCounters(): ExitCounters {
+    return this.#vm.exitCounters()
+  }
+
+  #addMemory(): void {
+    const { memory } = this.#config
+    const options = {
+      shared: memory.shared,
+      hugePageBytes: memory.hugepages ? (memory.hugepage_size ?? 2 * 1024 * 1024) : 0,
+      mergeable: memory.mergeable,
+      prefault: memory.prefault,
+      thp: memory.thp,
+      reserve: memory.reserve,
+    }
+    for (const { guestAddress, sizeBytes } of ramRanges(memory.size)) this.#vm.addRam(guestAddress, sizeBytes, options)
+  }
+
+  #addInterruptController(events: MachineEvents): { routes: InterruptRoutes; controller: Ioapic } {
+    const routes = new InterruptRoutes(this.#vm.interrupts, ioapicPins)
+    const pins = Array.from({ length: ioapicPins }, (_, pin) => routes.open(pin))
+    const controller = this.#map('mmio', addressMap.ioapic, new Ioapic(pins))
+    this.#vm.setEvents({
+      endOfInterrupt: vector => controller.endOfInterrupt(vector),
+      vcpuStopped: (index, stop) => this.onStop(index, stop),
+      failed: cause => {
+        const error = new TsvmmError('ERR_VM_CRASHED', { reason: 'a device failed' }, { cause })
+        events.crash(error, cause instanceof Error ? (cause.stack ?? cause.message) : String(cause))
+      },
+    })
+    return { routes, controller }
+  }
+
+  #addPlatformDevices(events: MachineEvents, ioapic: Ioapic): void {
+    const { serial, memory } = this.#config
+    const [low, high] = ramRanges(memory.size)
+    const sizes = { below4GibBytes: low?.sizeBytes ?? 0, above4GibBytes: high?.sizeBytes ?? 0 }
+    this.#map('pio', portMap.resetPort, new ResetPort(() => events.reset()))
+    this.#map('pio', portMap.rtc, new Rtc(sizes))
+    this.#map('pio', portMap.debugPort, new DebugPort(code => events.debugCode(code)))
+    this.#map('pio', portMap.acpiControl, new AcpiPower(events))
+    this.#map('pio', portMap.acpiPmTimer, new AcpiPmTimer())
+    this.#ged = this.#map('mmio', this.#area.platformMmio, new AcpiGed(ioapic.line(pinMap.ged)))
+    if (serial.mode === 'Off') return
+    const chardev = openChardev('--serial', serial)
+    let mapped: { updateSpans(): void } | undefined
+    const device = this.components.add(
+      new Serial({
+        name: '__serial',
+        interrupt: ioapic.line(pinMap.serial),
+        chardev,
+        onSpans: () => mapped?.updateSpans(),
+      }),
+    )
+    mapped = this.#vm.bus.map('pio', portMap.serial, device)
+  }
+
+  #map<D extends Component & RegisterWindow>(space: 'pio' | 'mmio', address: number, device: D): D {
+    this.components.add(device)
+    this.#vm.bus.map(space, address, device)
+    return device
+  }
+
+  #addVcpus(kvm: Kvm, host: ReturnType<typeof decodeCpuid>): void {
+    const { cpus } = this.#config
+    const highest = apicIdOf(cpus.boot_vcpus - 1, this.#topology)
+    if (highest > 254) throw new TsvmmError('ERR_CPUS', { reason: `topology: APIC id ${highest} is beyond 254` })
+    const msrIndices = kvm.msrIndices()
+    for (let index = 0; index < cpus.boot_vcpus; index += 1) {
+      const cpuid = guestCpuid(host, index, {
+        topology: this.#topology,
+        maximumPhysicalBits: cpus.max_phys_bits,
+        amx: cpus.features.amx,
+        nested: cpus.nested,
+      })
+      const vcpu = this.#vm.createVcpu(apicIdOf(index, this.#topology))
+      const affinity = cpus.affinity.find(entry => entry.vcpu === index)?.host_cpus
+      this.vcpus.push(
+        this.components.add(new X86Vcpu({ index, vcpu, cpuid: encodeCpuid(cpuid), msrIndices, affinity })),
+      )
+    }
+  }
+
+  #segments(): PciSegmentDescription[] {
+    return [
+      {
+        segment: 0,
+        ecamAddress: addressMap.ecam,
+        ecamBytes: addressMap.ecamSegmentBytes,
+        mmio32: { first: addressMap.mmio32Start, last: addressMap.mmio32End - 1 },
+        mmio64: { first: this.#area.start, last: this.#area.end - 1 },
+        ports: [
+          { first: 0, last: portMap.pciConfigAddress - 1 },
+          { first: portMap.pciConfigData + 4, last: 0xffff },
+        ],
+      },
+    ]
+  }
+
+  #acpiTables() {
+    const { cpus, serial } = this.#config
+    return placeTables({
+      dsdt: {
+        cpuCount: cpus.boot_vcpus,
+        segments: this.#segments(),
+        serial: serial.mode === 'Off' ? undefined : { port: portMap.serial, interrupt: pinMap.serial },
+        ged: { address: this.#area.platformMmio, interrupt: pinMap.ged },
+      },
+      hardware: { controlPort: portMap.acpiControl, resetValue: acpiResetValue, pmTimerPort: portMap.acpiPmTimer },
+      interrupts: {
+        apicIds: Array.from({ length: cpus.boot_vcpus }, (_, index) => apicIdOf(index, this.#topology)),
+        lapicAddress: addressMap.lapic,
+        ioapicAddress: addressMap.ioapic,
+      },
+      address: addressMap.rsdp,
+      end: addressMap.smbios,
+    })
+  }
+}
+
+/** First in the list, so closed last: it joins the vCPUs' threads and unmaps the memory. */
+class VirtualMachineComponent implements Component {
+  readonly name = 'vm'
+  readonly #vm: KvmVirtualMachine
+
+  constructor(vm: KvmVirtualMachine) {
+    this.#vm = vm
+  }
+
+  async pause(): Promise<void> {}
+  resume(): void {}
+  reset(): void {}
+
+  async close(): Promise<void> {
+    this.#vm.close()
+  }
+}

@@ -1,0 +1,100 @@
+import type { EntryPoint } from '../boot/x86_64/load.ts'
+import type { Vcpu } from '../hypervisor/hypervisor.ts'
+import {
+  bootMsrs,
+  enterFlatProtectedMode,
+  formatRegisters,
+  kvmRegs,
+  wireLocalInterrupts,
+} from '../hypervisor/x86_64/registers.ts'
+import { addressMap } from '../platform/x86_64/address-map.ts'
+import type { Component } from '../state/component.ts'
+
+/** What makes up the power-on state, in the order in which KVM wants it written. */
+const powerOnFiles = ['mp-state', 'sregs', 'regs', 'xcrs', 'xsave', 'debugregs', 'lapic', 'events'] as const
+const timeStampCounter = 0x10
+const rflagsReserved = 0x2
+
+export interface X86VcpuOptions {
+  readonly index: number
+  readonly vcpu: Vcpu
+  readonly cpuid: Uint8Array
+  /** MSRs that belong to a vCPU's state. */
+  readonly msrIndices: Uint32Array
+  readonly affinity: readonly number[] | undefined
+}
+
+/** One vCPU: parked and resumed with the machine, and brought back to its power-on state by a reset. */
+export class X86Vcpu implements Component {
+  readonly name: string
+  readonly index: number
+  readonly #vcpu: Vcpu
+  readonly #powerOn: readonly { readonly file: string; readonly bytes: Uint8Array }[]
+  readonly #powerOnMsrs: { readonly indices: Uint32Array; readonly values: BigUint64Array }
+
+  constructor(options: X86VcpuOptions) {
+    const { index, vcpu } = options
+    this.name = `vcpu${index}`
+    this.index = index
+    this.#vcpu = vcpu
+    vcpu.setCpuid(options.cpuid)
+    if (options.affinity !== undefined) vcpu.setAffinity(options.affinity)
+    vcpu.setMsrs(
+      Uint32Array.from(bootMsrs, ([msr]) => msr),
+      BigUint64Array.from(bootMsrs, ([, value]) => value),
+    )
+    const lapic = vcpu.getRegisters('lapic')
+    wireLocalInterrupts(lapic)
+    vcpu.setRegisters('lapic', lapic)
+    this.#powerOn = powerOnFiles.map(file => ({ file, bytes: vcpu.getRegisters(file) }))
+    // The counter goes on through a reset, as it does on hardware that guests of today know.
+    const wanted = options.msrIndices.filter(msr => msr !== timeStampCounter)
+    const values = vcpu.getMsrs(wanted)
+    this.#powerOnMsrs = { indices: wanted.slice(0, values.length), values }
+  }
+
+  /** Only the first vCPU enters the kernel; the others wait for its start-up message. */
+  enter(entry: EntryPoint): void {
+    const sregs = this.#vcpu.getRegisters('sregs')
+    enterFlatProtectedMode(sregs, addressMap.gdt)
+    this.#vcpu.setRegisters('sregs', sregs)
+    const { rip, rbx, rsi } = entry
+    this.#vcpu.setRegisters('regs', kvmRegs.encode({ rip, rbx, rsi, rflags: rflagsReserved }))
+  }
+
+  describeRegisters(): string {
+    return formatRegisters(this.#vcpu.getRegisters('regs'), this.#vcpu.getRegisters('sregs'))
+  }
+
+  injectNmi(): void {
+    this.#vcpu.injectNmi()
+  }
+
+  async pause(): Promise<void> {
+    await this.#vcpu.park()
+  }
+
+  resume(): void {
+    this.#vcpu.run(this.name)
+  }
+
+  reset(): void {
+    this.#restoreMsrs()
+    for (const { file, bytes } of this.#powerOn) this.#vcpu.setRegisters(file, bytes)
+  }
+
+  /** The virtual machine joins its threads when it is closed. */
+  async close(): Promise<void> {}
+
+  /** One by one: KVM refuses some that it reports, where the guest's CPUID does not have their feature. */
+  #restoreMsrs(): void {
+    const { indices, values } = this.#powerOnMsrs
+    indices.forEach((msr, place) => {
+      try {
+        this.#vcpu.setMsrs(Uint32Array.of(msr), BigUint64Array.of(values[place] ?? 0n))
+      } catch {
+        // It could not have been changed either.
+      }
+    })
+  }
+}

@@ -1,0 +1,206 @@
+import { EventEmitter } from 'node:events'
+import { parseVmConfig, type VmConfig, type VmConfigInput } from '../config/vm-config.ts'
+import type { ExitCounters } from '../hypervisor/hypervisor.ts'
+import { type BuiltMachine, buildMachine, type MachineEvents } from '../machine/build.ts'
+import { TsvmmError } from '../util/errors.ts'
+import { SerialQueue } from '../util/serial-queue.ts'
+import { judge, type VmRequest, type VmState } from './requests.ts'
+
+/** Why a machine ended. `crash` carries a report with the registers; `stopped` is the owner's own doing. */
+export type VmExit =
+  | { readonly kind: 'power-off' }
+  | { readonly kind: 'stopped' }
+  | { readonly kind: 'crash'; readonly error: TsvmmError; readonly report: string }
+
+export interface VmEvents {
+  booted: []
+  paused: []
+  resumed: []
+  rebooted: []
+  exit: [VmExit]
+  /** A byte written to port 0x80: how far firmware or kernel has come. */
+  'debug-code': [code: number]
+}
+
+export interface VmOptions {
+  /** Aborting it stops the machine as shutdown() does. */
+  readonly signal?: AbortSignal
+  /** The hypervisor's device; /dev/kvm where absent. */
+  readonly kvmPath?: string
+}
+
+export interface WaitOptions {
+  /** Gives up waiting; the machine goes on. */
+  readonly signal?: AbortSignal
+}
+
+/**
+ * One machine. `create` opens every host resource the configuration names, `boot` loads the kernel and starts the vCPUs;
+ * requests are carried out one at a time in the order they come. Dispose of it with `await using` or `close`.
+ */
+export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
+  readonly config: VmConfig
+  readonly #machine: BuiltMachine
+  readonly #requests = new SerialQueue()
+  readonly #exited = Promise.withResolvers<VmExit>()
+  #state: VmState = 'created'
+
+  /** Throws TsvmmError naming the flag or field that is wrong; nothing is left open then. */
+  static async create(config: VmConfigInput, options: VmOptions = {}): Promise<Vm> {
+    options.signal?.throwIfAborted()
+    const parsed = parseVmConfig(config)
+    // The machine reports to the Vm that is made from it, so the events are bound in two steps.
+    const events: { target?: MachineEvents } = {}
+    const machine = await buildMachine(
+      parsed,
+      {
+        powerOff: () => events.target?.powerOff(),
+        reset: () => events.target?.reset(),
+        crash: (error, report) => events.target?.crash(error, report),
+        debugCode: code => events.target?.debugCode(code),
+      },
+      options.kvmPath === undefined ? {} : { kvmPath: options.kvmPath },
+    )
+    const vm = new Vm(parsed, machine)
+    events.target = {
+      powerOff: () => vm.#end({ kind: 'power-off' }),
+      reset: () => vm.#rebootItself(),
+      crash: (error, report) => vm.#end({ kind: 'crash', error, report }),
+      debugCode: code => vm.emit('debug-code', code),
+    }
+    options.signal?.addEventListener('abort', () => vm.#end({ kind: 'stopped' }), { once: true })
+    return vm
+  }
+
+  private constructor(config: VmConfig, machine: BuiltMachine) {
+    super()
+    this.config = config
+    this.#machine = machine
+  }
+
+  get state(): VmState {
+    return this.#state
+  }
+
+  boot(): Promise<void> {
+    return this.#request('boot', async () => {
+      await this.#machine.load()
+      this.#machine.components.resume()
+      this.#state = 'running'
+      this.emit('booted')
+    })
+  }
+
+  pause(): Promise<void> {
+    return this.#request('pause', async () => {
+      await this.#machine.components.pause()
+      this.#state = 'paused'
+      this.emit('paused')
+    })
+  }
+
+  resume(): Promise<void> {
+    return this.#request('resume', () => {
+      this.#machine.components.resume()
+      this.#state = 'running'
+      this.emit('resumed')
+    })
+  }
+
+  /** Resets the machine in place, as the guest's own reboot does. A paused machine runs afterwards. */
+  reboot(): Promise<void> {
+    return this.#request('reboot', async () => {
+      await this.#machine.components.pause()
+      this.#machine.components.reset()
+      await this.#machine.load()
+      this.#machine.components.resume()
+      this.#state = 'running'
+      this.emit('rebooted')
+    })
+  }
+
+  /** Presses the power button: what happens then is up to the guest. */
+  powerButton(): Promise<void> {
+    return this.#request('power-button', () => this.#machine.pressPowerButton())
+  }
+
+  /** A non-maskable interrupt to every vCPU. */
+  nmi(): Promise<void> {
+    return this.#request('nmi', () => this.#machine.injectNmi())
+  }
+
+  /** Cuts the power and gives back every host resource. */
+  shutdown(): Promise<void> {
+    return this.#request('shutdown', () => this.#close({ kind: 'stopped' }))
+  }
+
+  /** Resolves when the machine has ended and all host resources are given back. */
+  async wait(options: WaitOptions = {}): Promise<VmExit> {
+    const { signal } = options
+    if (signal === undefined) return this.#exited.promise
+    signal.throwIfAborted()
+    const aborted = Promise.withResolvers<never>()
+    const onAbort = () => aborted.reject(signal.reason)
+    signal.addEventListener('abort', onAbort, { once: true })
+    try {
+      return await Promise.race([this.#exited.promise, aborted.promise])
+    } finally {
+      signal.removeEventListener('abort', onAbort)
+    }
+  }
+
+  /** As shutdown(), whatever the state. Idempotent. */
+  async close(): Promise<void> {
+    await this.shutdown()
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close()
+  }
+
+  /** Exits that reached this process so far, by how they were answered. */
+  exitCounters(): ExitCounters {
+    return this.#machine.exitCounters()
+  }
+
+  #request(request: VmRequest, action: () => Promise<void> | void): Promise<void> {
+    return this.#requests.run(async () => {
+      switch (judge(request, this.#state)) {
+        case 'already':
+          return
+        case 'deny':
+          throw new TsvmmError('ERR_VM_STATE', { operation: request, state: this.#state })
+        case 'accept':
+          await action()
+      }
+    })
+  }
+
+  /** The guest asked for it from inside a trap, which must be answered before its vCPU can be parked. */
+  #rebootItself(): void {
+    this.reboot().catch((cause: unknown) => {
+      if (this.#state === 'shutdown') return
+      const error = new TsvmmError('ERR_VM_CRASHED', { reason: 'its reboot failed' }, { cause })
+      this.#end({ kind: 'crash', error, report: '' })
+    })
+  }
+
+  #end(exit: VmExit): void {
+    this.#requests
+      .run(async () => {
+        if (this.#state !== 'shutdown') await this.#close(exit)
+      })
+      // wait() has told the exit already; what failed to close must not pass unseen.
+      .catch((error: unknown) => process.emitWarning(error instanceof Error ? error : String(error)))
+  }
+
+  async #close(exit: VmExit): Promise<void> {
+    this.#state = 'shutdown'
+    try {
+      await this.#machine.components.close()
+    } finally {
+      this.#exited.resolve(exit)
+      this.emit('exit', exit)
+    }
+  }
+}
