@@ -23,11 +23,11 @@ const hardwareReduced = 1 << 20
 
 /** Fixed ACPI Description Table (§5.2.9), hardware-reduced (§4.1): no SCI, no PM1 blocks. */
 export function fadt({ dsdtAddress, controlPort, resetValue, pmTimerPort }: FixedHardware): Uint8Array<ArrayBuffer> {
-  const noVgaNoAspm = (1 << 2) | (1 << 4)
+  const noVgaNoAspmNoCmosClock = (1 << 2) | (1 << 4) | (1 << 5)
   const body = new TableBody(276)
     .set(76, 4, pmTimerPort)
     .set(91, 1, 4)
-    .set(109, 2, noVgaNoAspm)
+    .set(109, 2, noVgaNoAspmNoCmosClock)
     .set(
       112,
       4,

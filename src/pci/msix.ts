@@ -1,0 +1,102 @@
+import type { AccessWidth, Span } from '../bus/registers.ts'
+import type { MsiRoute } from '../interrupts/interrupts.ts'
+import { readUint, writeUint } from '../util/bytes.ts'
+import type { ConfigSpace } from './config-space.ts'
+
+const capabilityId = 0x11
+const entryBytes = 16
+const vectorControl = 12
+const entryMasked = 1
+const enableBit = 0x8000
+const functionMask = 0x4000
+
+export interface MsixOptions {
+  readonly config: ConfigSpace
+  readonly routes: readonly MsiRoute[]
+  /** The BAR that holds table and pending bits, its bytes, and where they are in it. */
+  readonly bar: number
+  readonly barBytes: Uint8Array
+  readonly tableOffset: number
+  readonly pbaOffset: number
+}
+
+/** MSI-X (PCI Local Bus 3.0 §6.8.2): a table of messages in a BAR, each with a route of its own. */
+export class Msix {
+  readonly tableSpans: readonly Span[]
+  readonly #options: MsixOptions
+  readonly #capability: number
+
+  constructor(options: MsixOptions) {
+    this.#options = options
+    const { config, routes, bar, tableOffset, pbaOffset } = options
+    const body = new Uint8Array(10)
+    writeUint(body, 0, 2, routes.length - 1)
+    writeUint(body, 2, 4, tableOffset | bar)
+    writeUint(body, 6, 4, pbaOffset | bar)
+    this.#capability = config.addCapability(capabilityId, body)
+    config.allow(this.#capability + 2, 2, enableBit | functionMask)
+    const pbaBytes = Math.ceil(routes.length / 64) * 8
+    this.tableSpans = [
+      { offset: tableOffset, lengthBytes: routes.length * entryBytes, read: 'bytes', write: 'trap' },
+      { offset: pbaOffset, lengthBytes: pbaBytes, read: 'trap', write: 'ignore' },
+    ]
+    this.reset()
+  }
+
+  /** To be called after every write to the configuration space. */
+  configWritten(offset: number, width: AccessWidth): void {
+    if (offset <= this.#capability + 3 && offset + width > this.#capability + 2) this.#applyAll()
+  }
+
+  /** A write to the table; `offset` counts from its start. */
+  writeTable(offset: number, width: AccessWidth, value: number): void {
+    const { barBytes, tableOffset } = this.#options
+    writeUint(barBytes, tableOffset + offset, width, value)
+    this.#apply(Math.floor(offset / entryBytes))
+  }
+
+  /** Pending bits; `offset` counts from their start. */
+  readPending(offset: number, width: AccessWidth): number {
+    let value = 0
+    for (let bit = 0; bit < width * 8; bit += 1) {
+      if (this.#options.routes[offset * 8 + bit]?.isPending() === true) value |= 1 << bit
+    }
+    return value >>> 0
+  }
+
+  reset(): void {
+    const { config, routes, barBytes, tableOffset } = this.#options
+    config.set(this.#capability + 2, 2, routes.length - 1)
+    barBytes.fill(0, tableOffset, tableOffset + routes.length * entryBytes)
+    routes.forEach((route, index) => {
+      barBytes[tableOffset + index * entryBytes + vectorControl] = entryMasked
+      route.mask()
+      route.eventFd.drain()
+    })
+  }
+
+  close(): void {
+    for (const route of this.#options.routes) route.close()
+  }
+
+  #applyAll(): void {
+    this.#options.routes.forEach((_, index) => {
+      this.#apply(index)
+    })
+  }
+
+  #apply(index: number): void {
+    const { config, routes, barBytes, tableOffset } = this.#options
+    const control = config.get(this.#capability + 2, 2)
+    const entry = tableOffset + index * entryBytes
+    const field = (offset: number) => Number(readUint(barBytes, entry + offset, 4))
+    const isMasked = (field(vectorControl) & entryMasked) !== 0
+    const isOn = (control & enableBit) !== 0 && (control & functionMask) === 0 && !isMasked
+    if (!isOn) {
+      routes[index]?.mask()
+      return
+    }
+    routes[index]?.setMessage(field(0), field(4), field(8))
+    routes[index]?.unmask()
+  }
+}

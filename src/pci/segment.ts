@@ -1,0 +1,149 @@
+import type { Bus, MappedWindow } from '../bus/bus.ts'
+import type { AccessWidth, RegisterWindow, Span } from '../bus/registers.ts'
+import type { Component } from '../state/component.ts'
+import { TsvmmError } from '../util/errors.ts'
+import { ConfigSpace, configSpaceBytes, type PciIdentity } from './config-space.ts'
+import type { PciFunction } from './function.ts'
+
+export const slotsPerSegment = 32
+const functionsPerSlot = 8
+const busBytes = slotsPerSegment * functionsPerSlot * configSpaceBytes
+
+interface Slot {
+  readonly function: PciFunction
+  /** Parts of the configuration space whose reads have side effects. */
+  readonly trappedReads: readonly { readonly offset: number; readonly lengthBytes: number }[]
+}
+
+/**
+ * A PCI segment with one bus. Configuration spaces lie in the bytes of the ECAM window, so that reading them costs no
+ * round trip; what is not there reads as ones.
+ */
+export class PciSegment implements Component, RegisterWindow {
+  readonly name: string
+  readonly sizeBytes = busBytes
+  readonly bytes = new Uint8Array(busBytes)
+  spans: readonly Span[] = []
+  readonly #slots = new Map<number, Slot>()
+  readonly #mapped: MappedWindow
+
+  constructor(number: number, bus: Bus, ecamAddress: number) {
+    this.name = `__pci${number}`
+    this.#mapped = bus.map('mmio', ecamAddress, this)
+  }
+
+  /** The configuration space of a slot's first function; to be followed by `plug`. */
+  configSpace(slot: number, identity: PciIdentity): ConfigSpace {
+    const offset = slot * functionsPerSlot * configSpaceBytes
+    return new ConfigSpace(this.bytes.subarray(offset, offset + configSpaceBytes), identity)
+  }
+
+  /** The lowest slot that is free. Throws ERR_RESOURCE_EXHAUSTED. */
+  freeSlot(): number {
+    for (let slot = 0; slot < slotsPerSegment; slot += 1) if (!this.#slots.has(slot)) return slot
+    const reason = `segment ${this.name} has ${slotsPerSegment}`
+    throw new TsvmmError('ERR_RESOURCE_EXHAUSTED', { what: 'PCI slots', reason })
+  }
+
+  plug(slot: number, pciFunction: PciFunction, trappedReads: Slot['trappedReads'] = []): void {
+    this.#slots.set(slot, { function: pciFunction, trappedReads })
+    this.spans = [...this.#slots].sort(([a], [b]) => a - b).flatMap(([index, each]) => spansOf(index, each))
+    this.#mapped.updateSpans()
+  }
+
+  read(offset: number, width: AccessWidth): number {
+    const { target, register } = this.#decode(offset)
+    return target?.readConfig(register, width) ?? 0xffff_ffff
+  }
+
+  write(offset: number, width: AccessWidth, value: number): void {
+    const { target, register } = this.#decode(offset)
+    target?.writeConfig(register, width, value)
+  }
+
+  async pause(): Promise<void> {}
+  resume(): void {}
+  reset(): void {}
+
+  async close(): Promise<void> {
+    this.#mapped.unmap()
+  }
+
+  #decode(offset: number): { target: PciFunction | undefined; register: number } {
+    const number = Math.floor(offset / configSpaceBytes)
+    const slot = number % functionsPerSlot === 0 ? this.#slots.get(number / functionsPerSlot) : undefined
+    return { target: slot?.function, register: offset % configSpaceBytes }
+  }
+}
+
+function spansOf(index: number, { trappedReads }: Slot): Span[] {
+  const base = index * functionsPerSlot * configSpaceBytes
+  const spans: Span[] = []
+  let next = 0
+  const plain = (end: number) => {
+    if (end > next) spans.push({ offset: base + next, lengthBytes: end - next, read: 'bytes', write: 'trap' })
+  }
+  for (const { offset, lengthBytes } of trappedReads) {
+    plain(offset)
+    spans.push({ offset: base + offset, lengthBytes, read: 'trap', write: 'trap' })
+    next = offset + lengthBytes
+  }
+  plain(configSpaceBytes)
+  return spans
+}
+
+const enableBit = 0x8000_0000
+const dataOffset = 4
+
+/** Configuration mechanism 1 (PCI Local Bus 3.0 §3.2.2.3.2): an address at port 0xCF8, its data at 0xCFC; bus 0 alone. */
+export class ConfigPorts implements Component, RegisterWindow {
+  readonly name = '__pci_config_ports'
+  readonly sizeBytes = 8
+  readonly bytes = new Uint8Array(8)
+  readonly spans: readonly Span[] = [
+    { offset: 0, lengthBytes: 4, read: 'bytes', write: 'bytes' },
+    { offset: dataOffset, lengthBytes: 4, read: 'trap', write: 'trap' },
+  ]
+  readonly #segment: PciSegment
+  #state = { address: 0 }
+
+  constructor(segment: PciSegment) {
+    this.#segment = segment
+  }
+
+  read(offset: number, width: AccessWidth): number {
+    const place = this.#place(offset)
+    return place === undefined ? 0xffff_ffff : this.#segment.read(place, width)
+  }
+
+  write(offset: number, width: AccessWidth, value: number): void {
+    const place = this.#place(offset)
+    if (place !== undefined) this.#segment.write(place, width, value)
+  }
+
+  async pause(): Promise<void> {
+    this.#state.address = this.#address()
+  }
+
+  resume(): void {}
+
+  reset(): void {
+    this.#state.address = 0
+    this.bytes.fill(0)
+  }
+
+  async close(): Promise<void> {}
+
+  #address(): number {
+    return new DataView(this.bytes.buffer).getUint32(0, true)
+  }
+
+  /** The place in the segment's window that address and port name. */
+  #place(offset: number): number | undefined {
+    const address = this.#address()
+    const bus = (address >>> 16) & 0xff
+    if ((address & enableBit) === 0 || bus !== 0) return undefined
+    const deviceAndFunction = (address >>> 8) & 0xff
+    return deviceAndFunction * configSpaceBytes + (address & 0xfc) + (offset - dataOffset)
+  }
+}
