@@ -57,7 +57,9 @@ const expectedOnAnyMachine = [
 ]
 
 async function kernelLogIsClean(t: ExecutionContext, vm: TsvmmProcess): Promise<void> {
-  const log = await vm.console.check('dmesg --level=emerg,alert,crit,err,warn 2>/dev/null || dmesg -r | grep -E "^<[0-4]>" || true')
+  const log = await vm.console.check(
+    'dmesg --level=emerg,alert,crit,err,warn 2>/dev/null || dmesg -r | grep -E "^<[0-4]>" || true',
+  )
   const lines = log.split('\n').filter(line => line !== '' && !expectedOnAnyMachine.some(known => known.test(line)))
   t.deepEqual(lines, [], 'dmesg has no error or warning')
 }

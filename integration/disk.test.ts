@@ -43,7 +43,9 @@ for (const { title, keys } of variants) {
     t.is(await guest.check('cat /sys/block/vdb/size'), String(diskBytes / 512))
 
     await guest.check('head -c 96M /dev/urandom > /tmp/random', 120_000)
-    const writers = [0, 1, 2, 3].map(part => `dd if=/tmp/random of=/dev/vdb bs=24M count=1 skip=${part} seek=${part} conv=notrunc 2>/dev/null`)
+    const writers = [0, 1, 2, 3].map(
+      part => `dd if=/tmp/random of=/dev/vdb bs=24M count=1 skip=${part} seek=${part} conv=notrunc 2>/dev/null`,
+    )
     await guest.check(`${writers.join(' & ')} & wait; sync`, 120_000)
     const written = (await guest.check('sha256sum < /tmp/random', 120_000)).split(' ')[0]
     await guest.check('echo 3 > /proc/sys/vm/drop_caches')

@@ -1,5 +1,6 @@
 import * as z from 'zod/mini'
 import { TsvmmError } from '../util/errors.ts'
+import { describeIssue } from './issues.ts'
 import { checkRules } from './rules.ts'
 
 /**
@@ -100,17 +101,24 @@ export type ChardevConfig = z.output<typeof chardevSchema>
 
 /** Checks a configuration, fills in its defaults and names its devices. Throws ERR_CONFIG_INVALID naming flag and key. */
 export function parseVmConfig(input: VmConfigInput): VmConfig {
-  const result = z.safeParse(vmConfigSchema, input)
+  const result = z.safeParse(vmConfigSchema, input, { reportInput: true })
   if (!result.success) {
     const [issue] = result.error.issues
-    const [section = 'configuration', ...path] = issue?.path.map(String) ?? []
-    const where = path.length === 0 ? '' : `${path.join('.')}: `
-    const option = flagOf(section)
-    throw new TsvmmError('ERR_CONFIG_INVALID', { option, reason: `${where}${issue?.message ?? 'is not valid'}` })
+    if (issue === undefined)
+      throw new TsvmmError('ERR_CONFIG_INVALID', { option: 'configuration', reason: 'is not valid' })
+    const { option, reason } = locate(issue)
+    throw new TsvmmError('ERR_CONFIG_INVALID', { option, reason })
   }
   const config = withIds(result.data)
   checkRules(config)
   return config
+}
+
+/** The flag and key that an issue is about. */
+export function locate(issue: z.core.$ZodIssue): { option: string; reason: string } {
+  const { path, reason } = describeIssue(issue)
+  const [section = 'configuration', ...keys] = path.split('.')
+  return { option: flagOf(section), reason: keys.length === 0 ? reason : `${keys.join('.')}: ${reason}` }
 }
 
 const flags: Readonly<Record<string, string>> = { disks: '--disk', payload: '--kernel' }

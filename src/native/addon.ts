@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs'
 import { createRequire } from 'node:module'
 
 /**
@@ -358,13 +359,20 @@ export interface NativeTap {
 
 let loaded: Addon | undefined
 
-/** The addon, loaded at first use. `TSVMM_ADDON` names another build of it (sanitizers). */
+/** From the sources and from the bundle alike: the first of them that is there. */
+const places = ['../build/tsvmm.node', '../../build/tsvmm.node']
+
+/** The addon, loaded at first use. `TSVMM_ADDON` names another build of it. */
 export function addon(): Addon {
-  if (loaded === undefined) {
-    const require = createRequire(import.meta.url)
-    const path = process.env['TSVMM_ADDON'] ?? new URL('../../build/tsvmm.node', import.meta.url).pathname
-    const module: Addon = require(path)
-    loaded = module
-  }
+  loaded ??= load()
   return loaded
+}
+
+function load(): Addon {
+  const require = createRequire(import.meta.url)
+  const wanted = process.env['TSVMM_ADDON']
+  const path = wanted ?? places.map(place => new URL(place, import.meta.url).pathname).find(each => existsSync(each))
+  if (path === undefined) throw new Error('the addon is not built: run scripts/build-native')
+  const module: Addon = require(path)
+  return module
 }

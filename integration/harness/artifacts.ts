@@ -1,0 +1,42 @@
+import { execFileSync } from 'node:child_process'
+import { join } from 'node:path'
+
+/** Where the guests are: the lab says it, elsewhere the fixture cache is asked. */
+const folder =
+  process.env['TSVMM_FIXTURES'] ??
+  execFileSync(new URL('../../scripts/fixtures', import.meta.url).pathname, ['--path'], { encoding: 'utf8' }).trim()
+
+function artifact(...path: string[]): string {
+  return join(folder, ...path)
+}
+
+/** A kernel to boot, with the flags that it needs beside the command line. */
+export interface GuestKernel {
+  readonly name: string
+  flags(commandLine: string): readonly string[]
+}
+
+function kernel(name: string, file: string, initrd?: string): GuestKernel {
+  return {
+    name,
+    flags: commandLine => [
+      ...['--kernel', file, '--cmdline', commandLine],
+      ...(initrd === undefined ? [] : ['--initramfs', initrd]),
+    ],
+  }
+}
+
+const debianInitrd = artifact('debian-kernel', 'initrd')
+
+export const debianKernel = kernel('Debian vmlinux', artifact('debian-kernel', 'vmlinux'), debianInitrd)
+export const debianBzImage = kernel('Debian bzImage', artifact('debian-kernel', 'vmlinuz'), debianInitrd)
+export const customKernel = kernel('custom vmlinux', artifact('custom-kernel', 'vmlinux'))
+export const kernels: readonly GuestKernel[] = [debianKernel, debianBzImage, customKernel]
+
+export function rootDisk(): string {
+  return artifact('debian-root', 'root.img')
+}
+
+export function seedDisk(): string {
+  return artifact('seed', 'seed.img')
+}

@@ -1,0 +1,12 @@
+#!/usr/bin/env node
+import { enableCompileCache } from 'node:module'
+import { versionText } from './version.ts'
+
+// Start-up is part of boot time: compiled code is kept, and what a command does not need is not loaded.
+if (process.argv.length === 3 && (process.argv[2] === '--version' || process.argv[2] === '-V')) {
+  console.log(versionText(process.argv[1] ?? 'tsvmm'))
+} else {
+  enableCompileCache()
+  const { main } = await import('./program.ts')
+  process.exitCode = await main(process.argv)
+}

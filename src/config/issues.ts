@@ -1,0 +1,24 @@
+import type * as z from 'zod/mini'
+
+/** A schema's complaint: which key, and what is wrong with it, as a person would say it. */
+export function describeIssue(issue: z.core.$ZodIssue): { path: string; reason: string } {
+  const path = issue.path.filter(part => typeof part === 'string').join('.')
+  return { path, reason: reasonOf(issue) }
+}
+
+function reasonOf(issue: z.core.$ZodIssue): string {
+  switch (issue.code) {
+    case 'invalid_type':
+      return issue.input === undefined ? 'is missing' : `must be of type ${issue.expected}`
+    case 'unrecognized_keys':
+      return `unknown key ${issue.keys.join(', ')}`
+    case 'too_small':
+      return issue.origin === 'string' ? 'is empty' : `must be at least ${issue.minimum}`
+    case 'too_big':
+      return `must be at most ${issue.maximum}`
+    case 'invalid_value':
+      return `must be one of ${issue.values.join(', ')}`
+    default:
+      return 'is not valid'
+  }
+}

@@ -1,0 +1,143 @@
+import type { AccessWidth, Span } from '../bus/registers.ts'
+import { consecutive, Layout } from '../util/bytes.ts'
+import { commonFeatures, type DeviceEvents, type VirtioDevice } from './device.ts'
+import type { QueueBackend } from './queue-backend.ts'
+
+/** virtio 1.2 §5.2.3. */
+export const blkFeatures = {
+  segMax: 1n << 2n,
+  readOnly: 1n << 5n,
+  blkSize: 1n << 6n,
+  flush: 1n << 9n,
+  topology: 1n << 10n,
+  configWce: 1n << 11n,
+  multiQueue: 1n << 12n,
+  discard: 1n << 13n,
+  writeZeroes: 1n << 14n,
+} as const
+
+/** struct virtio_blk_config (§5.2.4). */
+const blkConfig = new Layout(60, {
+  capacity: { offset: 0, width: 8 },
+  ...consecutive(['sizeMax', 'segMax'], 4, 8),
+  blkSize: { offset: 20, width: 4 },
+  physicalBlockExponent: { offset: 24, width: 1 },
+  alignmentOffset: { offset: 25, width: 1 },
+  minimumIoSize: { offset: 26, width: 2 },
+  optimalIoSize: { offset: 28, width: 4 },
+  writeback: { offset: 32, width: 1 },
+  queueCount: { offset: 34, width: 2 },
+  ...consecutive(['maxDiscardSectors', 'maxDiscardSeg', 'discardSectorAlignment'], 4, 36),
+  ...consecutive(['maxWriteZeroesSectors', 'maxWriteZeroesSeg'], 4, 48),
+  writeZeroesMayUnmap: { offset: 56, width: 1 },
+})
+const writebackOffset = 32
+const sectorBytes = 512
+const maximumSectors = 0x40_0000
+
+export interface BlkOptions {
+  readonly name: string
+  readonly sizeBytes: number
+  readonly logicalBlockBytes: number
+  readonly physicalBlockBytes: number
+  readonly isReadOnly: boolean
+  readonly queues: number
+  readonly queueSize: number
+  readonly canDiscard: boolean
+  readonly canWriteZeroes: boolean
+  /** Serves the queues and takes the cache mode: 1 writeback, 0 write-through. */
+  createBackend(onFailure: (queueIndex: number, reason: string) => void): QueueBackend & { setMode(mode: number): void }
+  closeDisk(): void
+}
+
+/** A disk (virtio 1.2 §5.2). */
+export class VirtioBlk implements VirtioDevice {
+  readonly type = 2
+  readonly name: string
+  readonly queueSizes: readonly number[]
+  readonly features: bigint
+  readonly config: Uint8Array<ArrayBuffer>
+  readonly configSpans: readonly Span[] = [
+    { offset: 0, lengthBytes: writebackOffset, read: 'bytes', write: 'ignore' },
+    { offset: writebackOffset, lengthBytes: 1, read: 'bytes', write: 'trap' },
+    {
+      offset: writebackOffset + 1,
+      lengthBytes: blkConfig.sizeBytes - writebackOffset - 1,
+      read: 'bytes',
+      write: 'ignore',
+    },
+  ]
+  readonly backend: QueueBackend & { setMode(mode: number): void }
+  readonly #options: BlkOptions
+  #events: DeviceEvents | undefined
+  #state = { isWriteback: true }
+
+  constructor(options: BlkOptions) {
+    this.#options = options
+    this.name = options.name
+    this.queueSizes = new Array(options.queues).fill(options.queueSize)
+    this.features = featuresOf(options)
+    this.config = configOf(options)
+    this.backend = options.createBackend((queue, reason) => this.#events?.needsReset(`queue ${queue}: ${reason}`))
+  }
+
+  bind(events: DeviceEvents): void {
+    this.#events = events
+  }
+
+  /** Without FLUSH a driver cannot ask for its data to be safe, so every write has to be (§5.2.6.2). */
+  negotiated(features: bigint): void {
+    if ((features & blkFeatures.flush) === 0n && (features & blkFeatures.configWce) === 0n) this.#setWriteback(false)
+    else this.#setWriteback(this.#state.isWriteback)
+  }
+
+  writeConfig(offset: number, _width: AccessWidth, value: number): void {
+    if (offset === writebackOffset) this.#setWriteback((value & 1) === 1)
+  }
+
+  reset(): void {
+    this.#setWriteback(true)
+  }
+
+  async close(): Promise<void> {
+    this.#options.closeDisk()
+  }
+
+  #setWriteback(isWriteback: boolean): void {
+    this.#state.isWriteback = isWriteback
+    blkConfig.write(this.config, { writeback: isWriteback ? 1 : 0 })
+    this.backend.setMode(isWriteback ? 1 : 0)
+  }
+}
+
+function featuresOf(options: BlkOptions): bigint {
+  const { isReadOnly, queues, canDiscard, canWriteZeroes } = options
+  let features = commonFeatures.version1 | commonFeatures.eventIndex | commonFeatures.indirectDescriptors
+  features |=
+    blkFeatures.segMax | blkFeatures.blkSize | blkFeatures.flush | blkFeatures.topology | blkFeatures.configWce
+  if (isReadOnly) features |= blkFeatures.readOnly
+  if (queues > 1) features |= blkFeatures.multiQueue
+  if (canDiscard && !isReadOnly) features |= blkFeatures.discard
+  if (canWriteZeroes && !isReadOnly) features |= blkFeatures.writeZeroes
+  return features
+}
+
+function configOf(options: BlkOptions): Uint8Array<ArrayBuffer> {
+  const { sizeBytes, logicalBlockBytes, physicalBlockBytes, queueSize, queues } = options
+  return blkConfig.encode({
+    capacity: Math.floor(sizeBytes / sectorBytes),
+    // Header and status take a descriptor each.
+    segMax: Math.max(1, queueSize - 2),
+    blkSize: logicalBlockBytes,
+    physicalBlockExponent: Math.max(0, Math.log2(physicalBlockBytes / logicalBlockBytes)),
+    minimumIoSize: physicalBlockBytes / logicalBlockBytes,
+    writeback: 1,
+    queueCount: queues,
+    maxDiscardSectors: maximumSectors,
+    maxDiscardSeg: 1,
+    discardSectorAlignment: logicalBlockBytes / sectorBytes,
+    maxWriteZeroesSectors: maximumSectors,
+    maxWriteZeroesSeg: 1,
+    writeZeroesMayUnmap: 1,
+  })
+}

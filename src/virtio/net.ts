@@ -1,0 +1,190 @@
+import type { Span } from '../bus/registers.ts'
+import { Layout, readUint } from '../util/bytes.ts'
+import { commonFeatures, type DeviceEvents, readOnlySpans, type VirtioDevice } from './device.ts'
+import type { MailboxBackend, MailboxHandlers, QueueBackend, Vring, VringPosition } from './queue-backend.ts'
+
+/** virtio 1.2 §5.1.3. */
+export const netFeatures = {
+  csum: 1n << 0n,
+  guestCsum: 1n << 1n,
+  ctrlGuestOffloads: 1n << 2n,
+  mtu: 1n << 3n,
+  mac: 1n << 5n,
+  guestTso4: 1n << 7n,
+  guestTso6: 1n << 8n,
+  guestEcn: 1n << 9n,
+  guestUfo: 1n << 10n,
+  hostTso4: 1n << 11n,
+  hostTso6: 1n << 12n,
+  hostEcn: 1n << 13n,
+  hostUfo: 1n << 14n,
+  mergeableBuffers: 1n << 15n,
+  status: 1n << 16n,
+  ctrlVq: 1n << 17n,
+  multiQueue: 1n << 22n,
+} as const
+
+/** struct virtio_net_config (§5.1.4). */
+const netConfig = new Layout(12, {
+  status: { offset: 6, width: 2 },
+  maxQueuePairs: { offset: 8, width: 2 },
+  mtu: { offset: 10, width: 2 },
+})
+const linkUp = 1
+const controlQueueSize = 64
+
+/** §5.1.6.5: class and command, then the data; answered by one byte. */
+const control = { ok: 0, error: 1, multiQueue: 4, setPairs: 0, guestOffloads: 5, setOffloads: 0 } as const
+
+export interface NetOptions {
+  readonly name: string
+  readonly mac: Uint8Array
+  readonly mtu: number | undefined
+  readonly queuePairs: number
+  readonly queueSize: number
+  readonly offloads: { readonly tso: boolean; readonly ufo: boolean; readonly csum: boolean }
+  createBackend(
+    onFailure: (queueIndex: number, reason: string) => void,
+  ): QueueBackend & { setMode(pairs: number): void }
+  createControl(handlers: MailboxHandlers): MailboxBackend
+  /** Tells the host's side which of the guest's offloads (features of `netFeatures`, guest…) are on. */
+  setGuestOffloads(features: bigint): void
+  closeTap(): void
+}
+
+/** A network card (virtio 1.2 §5.1): data queues in a native engine, the control queue here. */
+export class VirtioNet implements VirtioDevice {
+  readonly type = 1
+  readonly name: string
+  readonly queueSizes: readonly number[]
+  readonly features: bigint
+  readonly config = netConfig.encode({})
+  readonly configSpans: readonly Span[] = readOnlySpans(this.config)
+  readonly backend: QueueBackend
+  readonly #options: NetOptions
+  readonly #data: QueueBackend & { setMode(pairs: number): void }
+  readonly #control: MailboxBackend
+  #events: DeviceEvents | undefined
+  #state = { activePairs: 1, guestOffloads: 0n }
+
+  constructor(options: NetOptions) {
+    this.#options = options
+    this.name = options.name
+    const { queuePairs, queueSize, mac, mtu } = options
+    this.queueSizes = [...new Array<number>(2 * queuePairs).fill(queueSize), controlQueueSize]
+    this.features = featuresOf(options)
+    this.config.set(mac, 0)
+    netConfig.write(this.config, { status: linkUp, maxQueuePairs: queuePairs, mtu: mtu ?? 0 })
+    const onFailure = (queue: number, reason: string) => this.#events?.needsReset(`queue ${queue}: ${reason}`)
+    this.#data = options.createBackend(onFailure)
+    this.#control = options.createControl({
+      onChain: (queue, head, readable) => this.#control.complete(queue, head, Uint8Array.of(this.#command(readable))),
+      onFailure,
+    })
+    this.backend = new SplitBackend(this.#data, this.#control, 2 * queuePairs)
+  }
+
+  bind(events: DeviceEvents): void {
+    this.#events = events
+  }
+
+  negotiated(features: bigint): void {
+    const hasControl = (features & netFeatures.ctrlGuestOffloads) !== 0n
+    const isFresh = this.#state.guestOffloads === 0n
+    if (!hasControl || isFresh) this.#state.guestOffloads = features & guestOffloadBits
+    this.#options.setGuestOffloads(this.#state.guestOffloads)
+    this.#data.setMode(this.#state.activePairs)
+  }
+
+  writeConfig(): void {}
+
+  reset(): void {
+    this.#state = { activePairs: 1, guestOffloads: 0n }
+  }
+
+  async close(): Promise<void> {
+    this.#options.closeTap()
+  }
+
+  #command(message: Uint8Array): number {
+    const [commandClass, command] = message
+    const data = message.subarray(2)
+    if (commandClass === control.multiQueue && command === control.setPairs && data.length >= 2) {
+      return this.#setPairs(Number(readUint(data, 0, 2)))
+    }
+    if (commandClass === control.guestOffloads && command === control.setOffloads && data.length >= 8) {
+      return this.#setOffloads(readUint(data, 0, 8))
+    }
+    return control.error
+  }
+
+  #setPairs(pairs: number): number {
+    if (pairs < 1 || pairs > this.#options.queuePairs) return control.error
+    this.#state.activePairs = pairs
+    this.#data.setMode(pairs)
+    return control.ok
+  }
+
+  #setOffloads(features: bigint): number {
+    if ((features & ~(this.features & guestOffloadBits)) !== 0n) return control.error
+    this.#state.guestOffloads = features
+    this.#options.setGuestOffloads(features)
+    return control.ok
+  }
+}
+
+const guestOffloadBits =
+  netFeatures.guestCsum | netFeatures.guestTso4 | netFeatures.guestTso6 | netFeatures.guestEcn | netFeatures.guestUfo
+
+function featuresOf({ offloads, mtu, queuePairs }: NetOptions): bigint {
+  let features = commonFeatures.version1 | commonFeatures.eventIndex | commonFeatures.indirectDescriptors
+  features |= netFeatures.mac | netFeatures.status | netFeatures.ctrlVq | netFeatures.mergeableBuffers
+  if (offloads.csum) features |= netFeatures.csum | netFeatures.guestCsum | netFeatures.ctrlGuestOffloads
+  // Segmentation is of no use without checksums (§5.1.3.1).
+  if (offloads.csum && offloads.tso) {
+    features |= netFeatures.guestTso4 | netFeatures.guestTso6 | netFeatures.guestEcn
+    features |= netFeatures.hostTso4 | netFeatures.hostTso6 | netFeatures.hostEcn
+  }
+  if (offloads.csum && offloads.ufo) features |= netFeatures.guestUfo | netFeatures.hostUfo
+  if (mtu !== undefined) features |= netFeatures.mtu
+  if (queuePairs > 1) features |= netFeatures.multiQueue
+  return features
+}
+
+/** Data queues to one back end, the control queue to another. */
+class SplitBackend implements QueueBackend {
+  readonly #data: QueueBackend
+  readonly #control: QueueBackend
+  readonly #controlIndex: number
+
+  constructor(data: QueueBackend, control: QueueBackend, controlIndex: number) {
+    this.#data = data
+    this.#control = control
+    this.#controlIndex = controlIndex
+  }
+
+  start(vrings: readonly Vring[], features: bigint): void {
+    // A driver that knows of one pair only puts the control queue right behind it (§5.1.2).
+    const last = (features & netFeatures.multiQueue) === 0n ? 2 : this.#controlIndex
+    const isControl = (vring: Vring) => vring.index >= last
+    this.#control.start(vrings.filter(isControl), features)
+    this.#data.start(
+      vrings.filter(vring => !isControl(vring)),
+      features,
+    )
+  }
+
+  async stop(): Promise<readonly VringPosition[]> {
+    const stopped = await Promise.all([this.#data.stop(), this.#control.stop()])
+    return stopped.flat()
+  }
+
+  counters(): Record<string, bigint> {
+    return this.#data.counters()
+  }
+
+  close(): void {
+    this.#data.close()
+    this.#control.close()
+  }
+}

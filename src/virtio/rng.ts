@@ -1,0 +1,55 @@
+import { commonFeatures, type DeviceEvents, readOnlySpans, type VirtioDevice } from './device.ts'
+import type { MailboxBackend, MailboxHandlers } from './queue-backend.ts'
+
+const queueSize = 256
+/** A driver asks for 64 bytes or so; one that asks for more gets part of it, as §5.4.6.1 allows. */
+const maximumBytes = 64 * 1024
+
+export interface RngOptions {
+  readonly name: string
+  /** Random bytes of the host, at most so many and at least one. */
+  readRandom(lengthBytes: number): Promise<Uint8Array>
+  createBackend(handlers: MailboxHandlers): MailboxBackend
+  closeSource(): Promise<void>
+}
+
+/** Entropy (virtio 1.2 §5.4). */
+export class VirtioRng implements VirtioDevice {
+  readonly type = 4
+  readonly name: string
+  readonly queueSizes = [queueSize]
+  readonly features = commonFeatures.version1 | commonFeatures.eventIndex | commonFeatures.indirectDescriptors
+  readonly config = new Uint8Array(0)
+  readonly configSpans = readOnlySpans(this.config)
+  readonly backend: MailboxBackend
+  readonly #options: RngOptions
+  #events: DeviceEvents | undefined
+
+  constructor(options: RngOptions) {
+    this.#options = options
+    this.name = options.name
+    this.backend = options.createBackend({
+      onChain: (queue, head, _readable, writableBytes) => this.#answer(queue, head, writableBytes),
+      onFailure: (queue, reason) => this.#events?.needsReset(`queue ${queue}: ${reason}`),
+    })
+  }
+
+  bind(events: DeviceEvents): void {
+    this.#events = events
+  }
+
+  negotiated(): void {}
+  writeConfig(): void {}
+  reset(): void {}
+
+  close(): Promise<void> {
+    return this.#options.closeSource()
+  }
+
+  #answer(queue: number, head: number, writableBytes: number): void {
+    this.#options.readRandom(Math.min(writableBytes, maximumBytes)).then(
+      bytes => this.backend.complete(queue, head, bytes),
+      () => this.#events?.needsReset('the host has no random bytes'),
+    )
+  }
+}
