@@ -76,7 +76,8 @@ export class X86Machine implements BuiltMachine {
       components,
       vm,
       routes: ioapic.routes,
-      windows: machine.#segments(),
+      segments: machine.#segments(),
+      configPort: portMap.pciConfigAddress,
     })
     machine.#addVcpus(kvm, host)
     return machine

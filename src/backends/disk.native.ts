@@ -1,0 +1,70 @@
+import { closeSync, constants, fstatSync, openSync } from 'node:fs'
+import { addon } from '../native/addon.ts'
+import { reasonOf, TsvmmError } from '../util/errors.ts'
+
+const sectorBytes = 512
+const pageBytes = 4096
+
+/** A raw image or block device, open and locked. */
+export interface OpenDisk {
+  readonly fd: number
+  /** Whole sectors; a last part of one is not shown to the guest. */
+  readonly sizeBytes: number
+  readonly logicalBlockBytes: number
+  /** What buffers and offsets of transfers must be aligned to. */
+  readonly alignmentBytes: number
+  readonly canDiscard: boolean
+  readonly canWriteZeroes: boolean
+  /** Gives the lock back too. Idempotent. */
+  close(): void
+}
+
+export interface DiskOptions {
+  readonly path: string
+  readonly isReadOnly: boolean
+  readonly isDirect: boolean
+}
+
+/** Opens and locks a disk: one writer or any number of readers. Throws ERR_DISK or ERR_DISK_LOCKED naming the path. */
+export function openDisk({ path, isReadOnly, isDirect }: DiskOptions): OpenDisk {
+  let fd: number | undefined
+  try {
+    const access = isReadOnly ? constants.O_RDONLY : constants.O_RDWR
+    // Without O_NONBLOCK a FIFO given by mistake would wait for its other end.
+    fd = openSync(path, access | constants.O_NONBLOCK | (isDirect ? constants.O_DIRECT : 0))
+    const stat = fstatSync(fd)
+    if (stat.isDirectory()) throw new Error('is a directory')
+    if (!stat.isFile() && !stat.isBlockDevice()) throw new Error('is neither a regular file nor a block device')
+    const probe = addon().probeDisk(fd)
+    const sizeBytes = probe.sizeBytes - (probe.sizeBytes % sectorBytes)
+    if (sizeBytes === 0) throw new Error('is smaller than a sector')
+    if (!addon().lockFile(fd, isReadOnly ? 'shared' : 'exclusive')) throw new TsvmmError('ERR_DISK_LOCKED', { path })
+    return opened(fd, sizeBytes, probe, isDirect)
+  } catch (cause) {
+    if (fd !== undefined) closeSync(fd)
+    if (cause instanceof TsvmmError) throw cause
+    throw new TsvmmError('ERR_DISK', { path, reason: reasonOf(cause) }, { cause })
+  }
+}
+
+function opened(
+  fd: number,
+  sizeBytes: number,
+  probe: { logicalBlockBytes: number; discard: boolean; writeZeroes: boolean },
+  isDirect: boolean,
+): OpenDisk {
+  let isClosed = false
+  return {
+    fd,
+    sizeBytes,
+    logicalBlockBytes: probe.logicalBlockBytes,
+    alignmentBytes: isDirect ? Math.max(probe.logicalBlockBytes, pageBytes) : 1,
+    canDiscard: probe.discard,
+    canWriteZeroes: probe.writeZeroes,
+    close() {
+      if (isClosed) return
+      isClosed = true
+      closeSync(fd)
+    },
+  }
+}
