@@ -1,7 +1,56 @@
 #include "napi/virtio_bindings.h"
 
+#include "disk/probe.h"
+#include "napi/arguments.h"
+#include "napi/engine_bindings.h"
+#include "napi/tap_binding.h"
+
 namespace tsvmm {
 
-void define_virtio(Napi::Env, Napi::Object) {}
+namespace {
+
+Napi::Value lock_file_binding(const Napi::CallbackInfo& info) {
+  const auto env = info.Env();
+  const auto fd = read_uint(info[0], "fd", INT32_MAX);
+  if (!fd) return env.Undefined();
+  const auto kind = read_string(info[1], "kind");
+  if (!kind) return env.Undefined();
+  if (*kind != "shared" && *kind != "exclusive") {
+    Napi::RangeError::New(env, "kind must be shared or exclusive").ThrowAsJavaScriptException();
+    return env.Undefined();
+  }
+  const auto locked = lock_file(static_cast<int>(*fd), *kind == "exclusive");
+  if (locked) return Napi::Boolean::New(env, locked.value());
+  throw_failure(env, locked.failure());
+  return env.Undefined();
+}
+
+Napi::Value probe_disk_binding(const Napi::CallbackInfo& info) {
+  const auto env = info.Env();
+  const auto fd = read_uint(info[0], "fd", INT32_MAX);
+  if (!fd) return env.Undefined();
+  const auto probe = probe_disk(static_cast<int>(*fd));
+  if (!probe) {
+    throw_failure(env, probe.failure());
+    return env.Undefined();
+  }
+  auto object = Napi::Object::New(env);
+  object.Set("sizeBytes", Napi::Number::New(env, static_cast<double>(probe.value().size)));
+  object.Set("logicalBlockBytes", Napi::Number::New(env, probe.value().logical_block));
+  object.Set("discard", Napi::Boolean::New(env, probe.value().discard));
+  object.Set("writeZeroes", Napi::Boolean::New(env, probe.value().write_zeroes));
+  return object;
+}
+
+}  // namespace
+
+void define_virtio(Napi::Env env, Napi::Object exports) {
+  BlockEngineBinding::define(env, exports);
+  NetEngineBinding::define(env, exports);
+  MailboxEngineBinding::define(env, exports);
+  TapBinding::define(env, exports);
+  exports.Set("lockFile", Napi::Function::New<lock_file_binding>(env, "lockFile"));
+  exports.Set("probeDisk", Napi::Function::New<probe_disk_binding>(env, "probeDisk"));
+}
 
 }  // namespace tsvmm

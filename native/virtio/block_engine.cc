@@ -1,0 +1,41 @@
+#include "virtio/block_engine.h"
+
+#include <linux/virtio_blk.h>
+
+namespace tsvmm {
+
+void BlockEngine::set_mode(uint64_t value) {
+  writeback_ = value != 0;
+  apply_mode();
+}
+
+void BlockEngine::apply_mode() {
+  const bool flush = (features_ >> VIRTIO_BLK_F_FLUSH & 1) != 0;
+  const bool configurable = (features_ >> VIRTIO_BLK_F_CONFIG_WCE & 1) != 0;
+  shared_->writeback.store(configurable ? writeback_.value_or(flush) : flush, std::memory_order_relaxed);
+}
+
+Engine::Counters BlockEngine::counters() const {
+  return {{"read_bytes", shared_->read_bytes.load()},
+          {"read_ops", shared_->read_operations.load()},
+          {"write_bytes", shared_->write_bytes.load()},
+          {"write_ops", shared_->write_operations.load()}};
+}
+
+std::optional<Engine::StartFailure> BlockEngine::make_workers(std::vector<Vring> vrings, uint64_t features) {
+  features_ = features;
+  apply_mode();
+  for (auto& vring : vrings) {
+    const auto index = vring.index;
+    auto queue = Virtqueue::create(vring.layout, options().memory, features, options().dirty_log);
+    if (!queue) return StartFailure{index, queue.failure()};
+    auto wake = EventFd::create();
+    if (!wake) return StartFailure{-1, wake.failure()};
+    add_worker(std::make_unique<BlockQueue>(std::move(wake).value(), *shared_, std::move(vring),
+                                            std::move(queue).value(), features, options().on_failure),
+               "_q" + std::to_string(index));
+  }
+  return {};
+}
+
+}  // namespace tsvmm

@@ -1,0 +1,32 @@
+// Serves a disk's queues, a thread each (`<name>_q<i>`).
+#pragma once
+
+#include <memory>
+
+#include "virtio/block_queue.h"
+#include "virtio/engine.h"
+
+namespace tsvmm {
+
+class BlockEngine final : public Engine {
+ public:
+  // `shared.disk` is open.
+  BlockEngine(EngineOptions options, std::unique_ptr<BlockShared> shared)
+      : Engine(std::move(options)), shared_(std::move(shared)) {}
+  ~BlockEngine() override { shut_down(); }
+
+  // 0: write-through, 1: writeback. Only heard where the driver negotiated CONFIG_WCE; else FLUSH decides (virtio 1.2
+  // §5.2.6.2). Kept over stop and start.
+  void set_mode(uint64_t value) override;
+  Counters counters() const override;
+
+ private:
+  std::optional<StartFailure> make_workers(std::vector<Vring> vrings, uint64_t features) override;
+  void apply_mode();
+
+  std::unique_ptr<BlockShared> shared_;
+  uint64_t features_ = 0;
+  std::optional<bool> writeback_;
+};
+
+}  // namespace tsvmm

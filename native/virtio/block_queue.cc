@@ -1,0 +1,176 @@
+#include "virtio/block_queue.h"
+
+#include <poll.h>
+
+#include <cerrno>
+#include <utility>
+
+namespace tsvmm {
+
+namespace {
+// Within a batch, what is done becomes visible after this many bytes: the guest goes on while we copy.
+constexpr uint64_t kPublishBytes = 64 * 1024;
+}  // namespace
+
+BlockQueue::BlockQueue(EventFd wake, BlockShared& shared, Vring vring, Virtqueue queue, uint64_t features,
+                       OnFailure on_failure)
+    : Worker(std::move(wake)),
+      shared_(shared),
+      vring_(std::move(vring)),
+      queue_(std::move(queue)),
+      target_{shared.disk.get(), features, shared.serial},
+      on_failure_(std::move(on_failure)),
+      direct_(shared.disk->options().alignment > 1),
+      requests_(queue_.size()),
+      poll_(default_poll_ns()) {
+  for (auto& request : requests_) idle_requests_.push_back(&request);
+}
+
+void BlockQueue::add_positions(std::vector<VringPosition>& positions) const {
+  positions.push_back({vring_.index, queue_.next_available(), queue_.next_used()});
+}
+
+void BlockQueue::run() {
+  if (shared_.use_ring && ring_.open(queue_.size())) {
+    ring_.watch(vring_.doorbell->get());
+    ring_.watch(wake_event().get());
+  }
+  queue_.disable_notifications();
+  for (;;) {
+    const bool stopping = is_stopping();
+    bool progress = !stopping && take_requests();
+    if (ring_.is_open()) {
+      ring_.submit();
+      progress |= reap();
+    }
+    publish();
+    if (stopping && !has_in_flight()) return;
+    if (stopping && !progress) {
+      ring_.wait();
+    } else if (!progress) {
+      rest();
+    }
+  }
+}
+
+void BlockQueue::rest() {
+  // With host I/O under way the ring wakes us for whatever comes first.
+  const bool looks = !has_in_flight();
+  if (looks && poll_.look([this] { return queue_.has_available() || is_stopping(); })) return;
+  // Without a free request nothing can be taken, so no notification is wanted either.
+  if (!idle_requests_.empty() && queue_.enable_notifications()) return queue_.disable_notifications();
+  sleep();
+  queue_.disable_notifications();
+  if (looks) poll_.slept();
+  if (queue_.memory_changed()) queue_.adopt_memory();
+  if (!has_in_flight()) queue_.release_memory();
+}
+
+void BlockQueue::sleep() {
+  if (ring_.is_open()) return ring_.wait();
+  pollfd events[] = {{vring_.doorbell->get(), POLLIN, 0}, {wake_event().get(), POLLIN, 0}};
+  ::poll(events, 2, -1);
+  vring_.doorbell->drain();
+  wake_event().drain();
+}
+
+bool BlockQueue::take_requests() {
+  bool progress = false;
+  while (!idle_requests_.empty()) {
+    auto& request = *idle_requests_.back();
+    const auto popped = queue_.pop(request.chain());
+    if (popped == Virtqueue::Pop::kEmpty) break;
+    if (popped == Virtqueue::Pop::kBroken) {
+      report_failure();
+      break;
+    }
+    const bool alone = !has_in_flight() && queue_.known_available() == 0;
+    idle_requests_.pop_back();
+    const bool write_through = !shared_.writeback.load(std::memory_order_relaxed);
+    if (const char* reason = request.parse(target_, write_through); reason != nullptr) {
+      idle_requests_.push_back(&request);
+      queue_.give_up(reason);
+      report_failure();
+      break;
+    }
+    progress = true;
+    advance(request, alone);
+    if (unpublished_bytes_ >= kPublishBytes) publish();
+  }
+  return progress;
+}
+
+void BlockQueue::report_failure() {
+  if (!std::exchange(failure_reported_, true)) on_failure_(vring_.index, queue_.failure());
+}
+
+void BlockQueue::advance(BlockRequest& request, bool alone) {
+  while (const auto step = request.next_step(target_)) {
+    if (perform_inline(request, *step, alone)) continue;
+    ring_.add(*step, shared_.disk->fd(), &request);
+    return;
+  }
+  complete(request);
+}
+
+bool BlockQueue::perform_inline(BlockRequest& request, const DiskStep& step, bool alone) {
+  const auto& disk = *shared_.disk;
+  if (!ring_.is_open()) {
+    request.take_result(disk.perform(step));
+    return true;
+  }
+  if (direct_ || step.durable) return false;
+  int64_t result = -EAGAIN;
+  if (step.kind == DiskStep::Kind::kRead && alone && nowait_reads_) {
+    result = disk.perform(step, RWF_NOWAIT);
+    nowait_reads_ = result != -EOPNOTSUPP;
+  } else if (step.kind == DiskStep::Kind::kWrite) {
+    if (nowait_writes_) {
+      result = disk.perform(step, RWF_NOWAIT);
+      nowait_writes_ = result != -EOPNOTSUPP;
+    }
+    if (!nowait_writes_) result = disk.perform(step);
+  }
+  if (result == -EAGAIN || result == -EOPNOTSUPP) return false;
+  request.take_result(result);
+  return true;
+}
+
+bool BlockQueue::reap() {
+  bool progress = false;
+  for (IoRing::Completion completion; ring_.take(completion);) {
+    progress = true;
+    auto& request = *static_cast<BlockRequest*>(completion.owner);
+    auto result = completion.result;
+    if (result == -EAGAIN || result == -EINTR) {
+      // What the ring could not do now is done here: the request's step is still the same.
+      if (const auto step = request.next_step(target_)) result = shared_.disk->perform(*step);
+    }
+    request.take_result(result);
+    advance(request, false);
+  }
+  return progress;
+}
+
+void BlockQueue::complete(BlockRequest& request) {
+  const auto written = request.finish();
+  queue_.mark_written(request.chain(), request.is_read() ? request.length() : written - 1);
+  queue_.mark_written(request.status_address(), 1);
+  queue_.push(request.chain().head, written);
+  if (request.succeeded() && request.is_read()) {
+    shared_.read_bytes.fetch_add(request.length(), std::memory_order_relaxed);
+    shared_.read_operations.fetch_add(1, std::memory_order_relaxed);
+  } else if (request.succeeded() && request.is_write()) {
+    shared_.write_bytes.fetch_add(request.length(), std::memory_order_relaxed);
+    shared_.write_operations.fetch_add(1, std::memory_order_relaxed);
+  }
+  unpublished_bytes_ += request.length();
+  idle_requests_.push_back(&request);
+}
+
+void BlockQueue::publish() {
+  unpublished_bytes_ = 0;
+  if (queue_.publish()) vring_.interrupt->signal();
+}
+
+}  // namespace tsvmm

@@ -1,0 +1,75 @@
+// The thread behind one queue of a disk.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <memory>
+#include <vector>
+
+#include "io/ring.h"
+#include "virtio/block_request.h"
+#include "virtio/idle_poll.h"
+#include "virtio/vring.h"
+#include "virtio/worker.h"
+
+namespace tsvmm {
+
+// Shared by the queues of a disk. Any thread.
+struct BlockShared {
+  std::unique_ptr<DiskAccess> disk;
+  std::array<uint8_t, 20> serial{};
+  // Completed writes may still be in the host's cache.
+  std::atomic<bool> writeback = true;
+  // false: host I/O blocks the queue's thread (tests).
+  bool use_ring = true;
+  std::atomic<uint64_t> read_bytes = 0;
+  std::atomic<uint64_t> read_operations = 0;
+  std::atomic<uint64_t> write_bytes = 0;
+  std::atomic<uint64_t> write_operations = 0;
+};
+
+// How a request reaches the host, chosen by measurement (docs/reference/block-engine.md):
+//   buffered, alone in the queue   preadv2/pwritev2 with RWF_NOWAIT in this thread; io_uring where that would block
+//   buffered write                 pwritev2 in this thread: file systems hand io_uring's to another thread
+//   anything else                  io_uring, one submission for all that the queue had
+// Where the kernel refuses io_uring every call is made in this thread.
+class BlockQueue final : public Worker {
+ public:
+  BlockQueue(EventFd wake, BlockShared& shared, Vring vring, Virtqueue queue, uint64_t features, OnFailure on_failure);
+  ~BlockQueue() override { join(); }
+
+  void add_positions(std::vector<VringPosition>& positions) const override;
+
+ private:
+  void run() override;
+  // Until there is something to do.
+  void rest();
+  void sleep();
+  // True where something was popped.
+  bool take_requests();
+  void advance(BlockRequest& request, bool alone);
+  // False where the step belongs in the ring.
+  bool perform_inline(BlockRequest& request, const DiskStep& step, bool alone);
+  bool reap();
+  void complete(BlockRequest& request);
+  void publish();
+  void report_failure();
+  bool has_in_flight() const { return idle_requests_.size() != requests_.size(); }
+
+  BlockShared& shared_;
+  Vring vring_;
+  Virtqueue queue_;
+  BlockTarget target_;
+  OnFailure on_failure_;
+  bool failure_reported_ = false;
+  bool direct_;
+  std::vector<BlockRequest> requests_;
+  std::vector<BlockRequest*> idle_requests_;
+  IoRing ring_;
+  IdlePoll poll_;
+  bool nowait_reads_ = true;
+  bool nowait_writes_ = true;
+  uint64_t unpublished_bytes_ = 0;
+};
+
+}  // namespace tsvmm
