@@ -1,0 +1,65 @@
+/** The files and sockets that one run of the lab's machine is made of. */
+export interface LabMachine {
+  readonly memoryMib: number
+  readonly cpus: number
+  readonly kernel: string
+  /** Absent where the kernel has its drivers built in. */
+  readonly initrd?: string
+  readonly rootImage: string
+  readonly runImage: string
+  readonly modulesImage: string
+  readonly fixturesImage: string
+  readonly disks: readonly string[]
+  readonly consoleLog: string
+  readonly ports: LabPorts
+}
+
+/** Unix sockets that QEMU connects to, one for each port of virtio-serial. */
+export interface LabPorts {
+  readonly control: string
+  readonly stdout: string
+  readonly stderr: string
+}
+
+// An emulated AMD processor with SVM and nested paging: what makes /dev/kvm real inside. A constant rate of the time
+// stamp counter lets the lab's kernel use it as its clock, which saves an exit to QEMU for each look at the time.
+const processor = 'EPYC-Rome,+svm,+npt,+invtsc'
+const kernelArguments =
+  'console=ttyS0 panic=-1 quiet mitigations=off tsc=reliable clocksource=tsc random.trust_cpu=on root=/dev/vda rw init=/sbin/lab-init'
+
+export function qemuArguments(machine: LabMachine): string[] {
+  const throwaway = [machine.rootImage, machine.modulesImage, machine.fixturesImage, ...machine.disks]
+  const [root, modules, ...others] = throwaway.map(file => `file=${escapeCommas(file)},format=raw,snapshot=on`)
+  const run = `file=${escapeCommas(machine.runImage)},format=raw,cache=unsafe`
+  return [
+    ...['-M', 'q35', '-accel', 'tcg,thread=multi', '-cpu', processor],
+    ...['-m', `${machine.memoryMib}M`, '-smp', `${machine.cpus}`],
+    ...['-display', 'none', '-no-reboot', '-nodefaults', '-no-user-config'],
+    ...['-kernel', machine.kernel, ...(machine.initrd === undefined ? [] : ['-initrd', machine.initrd])],
+    ...['-append', kernelArguments],
+    ...['-serial', `file:${machine.consoleLog}`],
+    // The order makes the names: vda, vdb and on.
+    ...[root, run, modules, ...others].flatMap((drive, index) => disk(drive ?? '', index)),
+    ...['-device', 'virtio-serial-pci'],
+    ...port(1, machine.ports.control),
+    ...port(2, machine.ports.stdout),
+    ...port(3, machine.ports.stderr),
+    ...['-device', 'virtio-rng-pci'],
+  ]
+}
+
+function disk(drive: string, index: number): string[] {
+  return ['-drive', `id=disk${index},if=none,${drive}`, '-device', `virtio-blk-pci,drive=disk${index}`]
+}
+
+function port(number: number, socket: string): string[] {
+  return [
+    ...['-chardev', `socket,id=port${number},path=${escapeCommas(socket)}`],
+    ...['-device', `virtserialport,chardev=port${number},nr=${number}`],
+  ]
+}
+
+/** In QEMU's options a comma is written twice. */
+function escapeCommas(path: string): string {
+  return path.replaceAll(',', ',,')
+}
