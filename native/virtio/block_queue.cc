@@ -59,6 +59,8 @@ void BlockQueue::rest() {
   if (looks && poll_.look([this] { return queue_.has_available() || is_stopping(); })) return;
   // Without a free request nothing can be taken, so no notification is wanted either.
   if (!idle_requests_.empty() && queue_.enable_notifications()) return queue_.disable_notifications();
+  // The event of a stop may have been taken with a completion; one that comes from here on ends the sleep.
+  if (is_stopping()) return;
   sleep();
   queue_.disable_notifications();
   if (looks) poll_.slept();
