@@ -45,8 +45,9 @@ void for_each_piece(const WindowTable& table, uint64_t address, uint64_t length,
     const auto remaining = length - position;
     const auto* placement = table.find(address + position);
     if (placement == nullptr) {
-      visit(position, Piece{nullptr, nullptr, 0, 1});
-      ++position;
+      const auto width = piece_width(std::min(remaining, table.gap_at(address + position)));
+      visit(position, Piece{nullptr, nullptr, 0, width});
+      position += width;
       continue;
     }
     const auto& window = *placement->window;
@@ -129,6 +130,11 @@ const Placement* WindowTable::find(uint64_t address) const {
   if (place == placements_.begin()) return nullptr;
   --place;
   return address - place->address < place->window->size() ? &*place : nullptr;
+}
+
+uint64_t WindowTable::gap_at(uint64_t address) const {
+  const auto place = std::ranges::upper_bound(placements_, address, {}, &Placement::address);
+  return place == placements_.end() ? UINT64_MAX : place->address - address;
 }
 
 Result<> AddressSpace::place(std::vector<Placement> placements, Placement placement) {

@@ -24,6 +24,8 @@ class WindowTable {
 
   // Which window holds `address`; nullptr for none.
   const Placement* find(uint64_t address) const;
+  // Bytes from `address`, which no window holds, to the next one; UINT64_MAX where none follows.
+  uint64_t gap_at(uint64_t address) const;
   const std::vector<Placement>& placements() const { return placements_; }
 
  private:

@@ -31,18 +31,27 @@ class PostedRing {
     const auto head = head_.load(std::memory_order_relaxed);
     if (head == tail_.load(std::memory_order_acquire)) return {};
     const auto write = entries_[head % kCapacity];
-    head_.store(head + 1, std::memory_order_release);
+    // Sequentially consistent, because notify_one() looks for waiters next: a weaker store could still be on its way
+    // when the producer goes to sleep.
+    head_.store(head + 1, std::memory_order_seq_cst);
+    head_.notify_one();
     return write;
   }
 
-  // Either side; a hint to the producer, exact for the consumer.
-  bool is_empty() const { return head_.load(std::memory_order_acquire) == tail_.load(std::memory_order_seq_cst); }
+  // Producer, after push() has failed: sleeps until the consumer has taken something.
+  void wait_for_room() const {
+    const auto head = head_.load(std::memory_order_acquire);
+    if (tail_.load(std::memory_order_relaxed) - head == kCapacity) head_.wait(head, std::memory_order_acquire);
+  }
 
- private:
+  // Consumer: how many wait, at least.
+  uint32_t size() const { return tail_.load(std::memory_order_seq_cst) - head_.load(std::memory_order_relaxed); }
+
   // A kernel log line is about 80 writes to the UART; a ring of this size takes the longest ones while JavaScript wakes
   // up.
   static constexpr uint32_t kCapacity = 1024;
 
+ private:
   std::array<PostedWrite, kCapacity> entries_{};
   alignas(64) std::atomic<uint32_t> tail_ = 0;
   alignas(64) std::atomic<uint32_t> head_ = 0;

@@ -70,7 +70,7 @@ void TrapPort::post(const Window& window, uint32_t offset, uint32_t width, uint3
   while (!ring_.push(write)) {
     if (channel_.shut_.load(std::memory_order_acquire)) return;
     channel_.announce();
-    std::this_thread::yield();
+    ring_.wait_for_room();
   }
   channel_.announce();
 }
@@ -95,41 +95,51 @@ uint32_t TrapPort::ask(const TrapRequest& request) {
   return answer_;
 }
 
-TrapChannel::TrapChannel(std::function<void()> wake) : wake_(std::move(wake)) {}
+void TrapPort::reply(uint32_t answer) {
+  answer_ = answer;
+  // Sequentially consistent, because notify_one() looks for waiters next: a weaker store could still be on its way when
+  // the vCPU goes to sleep.
+  state_.store(kAnswered, std::memory_order_seq_cst);
+  state_.notify_one();
+}
+
+TrapChannel::TrapChannel(std::function<bool()> wake) : wake_(std::move(wake)) {}
 
 TrapPort& TrapChannel::add_port() { return *ports_.emplace_back(std::make_unique<TrapPort>(*this)); }
 
 void TrapChannel::announce() {
   // Pairs with the store in serve(): either this sees false and wakes, or serve() sees what was published before.
-  if (attentive_.load(std::memory_order_seq_cst)) return;
-  wakeups_.fetch_add(1, std::memory_order_relaxed);
-  wake_();
+  if (!attentive_.load(std::memory_order_seq_cst)) wake();
+}
+
+void TrapChannel::wake() {
+  if (wake_()) wakeups_.fetch_add(1, std::memory_order_relaxed);
 }
 
 bool TrapChannel::has_work() const {
   return std::ranges::any_of(ports_, [](const auto& port) {
-    return port->state_.load(std::memory_order_seq_cst) == TrapPort::kRequested || !port->ring_.is_empty();
+    return port->state_.load(std::memory_order_seq_cst) == TrapPort::kRequested || port->ring_.size() != 0;
   });
 }
 
-bool TrapChannel::serve_once(TrapHandler& handler, bool& ok) {
-  bool served = false;
+void TrapChannel::serve_once(TrapHandler& handler, bool& ok) {
   // Handlers may add ports (a hotplugged vCPU): the index stays valid where an iterator would not.
   for (size_t index = 0; index < ports_.size(); ++index) {
     auto& port = *ports_[index];
     // Looked at before the ring is drained: what was posted before the request is delivered before it.
     const bool requested = port.state_.load(std::memory_order_acquire) == TrapPort::kRequested;
-    while (const auto write = port.ring_.pop()) {
-      handler.posted(*write, ok);
-      served = true;
+    // No more than there are now: a guest that never stops posting must not keep everybody else waiting.
+    for (auto left = port.ring_.size(); left > 0; --left) {
+      if (const auto write = port.ring_.pop()) handler.posted(*write, ok);
     }
-    if (!requested) continue;
-    port.answer_ = handler.trap(port.request_, ok);
-    port.state_.store(TrapPort::kAnswered, std::memory_order_release);
-    port.state_.notify_one();
-    served = true;
+    if (requested) port.reply(handler.trap(port.request_, ok));
   }
-  return served;
+}
+
+bool TrapChannel::deliver_pending(TrapHandler& handler) {
+  bool ok = true;
+  serve_once(handler, ok);
+  return ok;
 }
 
 bool TrapChannel::serve(TrapHandler& handler) {
@@ -143,23 +153,20 @@ bool TrapChannel::serve(TrapHandler& handler) {
     serve_once(handler, ok);
     if (!ok || shut_.load(std::memory_order_acquire)) break;
     if (now_ns() - began > kLongestServeNs) break;
-    if (!poll_for(linger_ns_, [this] { return has_work(); })) {
-      break;
-    }
+    if (!poll_for(linger_ns_, [this] { return has_work(); })) break;
   }
   attentive_.store(false, std::memory_order_seq_cst);
   left_at_ns_ = now_ns();
-  if (has_work()) wake_();
+  if (has_work()) wake();
   return ok;
 }
 
 void TrapChannel::shut() {
   shut_.store(true, std::memory_order_seq_cst);
   for (const auto& port : ports_) {
-    if (port->state_.load(std::memory_order_seq_cst) != TrapPort::kRequested) continue;
-    port->answer_ = UINT32_MAX;
-    port->state_.store(TrapPort::kAnswered, std::memory_order_release);
-    port->state_.notify_one();
+    // Emptied, because a vCPU may be waiting for room.
+    while (port->ring_.pop()) continue;
+    if (port->state_.load(std::memory_order_seq_cst) == TrapPort::kRequested) port->reply(UINT32_MAX);
   }
 }
 

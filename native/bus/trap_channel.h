@@ -62,6 +62,8 @@ class TrapPort final : public TrapSink {
   enum State : uint32_t { kIdle, kRequested, kAnswered };
 
   uint32_t ask(const TrapRequest& request);
+  // JavaScript thread.
+  void reply(uint32_t answer);
 
   TrapChannel& channel_;
   AccessCounters counters_;
@@ -75,8 +77,9 @@ class TrapPort final : public TrapSink {
 
 class TrapChannel {
  public:
-  // `wake` is called from vCPU threads when the JavaScript thread must come and serve().
-  explicit TrapChannel(std::function<void()> wake);
+  // `wake` is called from vCPU threads when the JavaScript thread must come and serve(). It returns false where that
+  // thread had been called already.
+  explicit TrapChannel(std::function<bool()> wake);
 
   // JavaScript thread. Ports live as long as the channel.
   TrapPort& add_port();
@@ -84,6 +87,9 @@ class TrapChannel {
   // JavaScript thread: answers what has come, lingers, and returns once nothing more does or its time is up (then it
   // has called `wake` itself). False where the handler failed; every request is answered nevertheless.
   bool serve(TrapHandler& handler);
+
+  // JavaScript thread: answers what has come, once. What a vCPU posted before it parked is delivered then.
+  bool deliver_pending(TrapHandler& handler);
 
   // JavaScript thread: from now on requests are answered at once with all ones, and nobody is woken. For close.
   void shut();
@@ -95,10 +101,11 @@ class TrapChannel {
 
   // vCPU threads, after publishing something.
   void announce();
-  bool serve_once(TrapHandler& handler, bool& ok);
+  void wake();
+  void serve_once(TrapHandler& handler, bool& ok);
   bool has_work() const;
 
-  const std::function<void()> wake_;
+  const std::function<bool()> wake_;
   std::vector<std::unique_ptr<TrapPort>> ports_;  // JavaScript thread only
   std::atomic<bool> attentive_ = false;
   std::atomic<bool> shut_ = false;

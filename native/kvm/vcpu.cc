@@ -1,6 +1,5 @@
 #include "kvm/vcpu.h"
 
-#include <sched.h>
 #include <signal.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -22,16 +21,6 @@ int kick_signal() {
     return SIGRTMIN + 1;
   }();
   return number;
-}
-
-// Signals meant for the process are JavaScript's to handle.
-void block_other_signals() {
-  sigset_t all;
-  sigfillset(&all);
-  sigdelset(&all, kick_signal());
-  // Synchronous faults must stay fatal where they happen.
-  for (const int fault : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP, SIGSYS}) sigdelset(&all, fault);
-  pthread_sigmask(SIG_SETMASK, &all, nullptr);
 }
 
 void set_immediate_exit(kvm_run& run, uint8_t value) {
@@ -98,26 +87,26 @@ Vcpu::Vcpu(UniqueFd fd, RunMapping run, TrapPort& port, std::shared_ptr<AddressS
       on_change_(std::move(on_change)) {}
 
 Vcpu::~Vcpu() {
-  std::optional<std::thread> thread;
+  std::optional<Thread> thread;
   {
     std::lock_guard lock(mutex_);
     wish_ = Wish::kExit;
     kick();
     changed_.notify_all();
-    thread = std::move(thread_);
+    if (thread_) thread.emplace(std::move(*thread_));
   }
-  if (thread) thread->join();
+  // Joined without the lock, which the thread takes on its way out.
 }
 
 Result<> Vcpu::run(const std::string& thread_name) {
   std::lock_guard lock(mutex_);
   if (wish_ == Wish::kExit || stop_) return Unit{};
-  wish_ = Wish::kRun;
   if (!thread_) {
-    kick_signal();
-    thread_.emplace([this, thread_name] { thread_main(thread_name); });
-    if (auto applied = apply_affinity(); !applied) return applied;
+    auto started = Thread::start({thread_name, host_cpus_, kick_signal()}, [this] { thread_main(); });
+    if (!started) return started.failure();
+    thread_.emplace(std::move(started).value());
   }
+  wish_ = Wish::kRun;
   changed_.notify_all();
   return Unit{};
 }
@@ -138,31 +127,22 @@ bool Vcpu::is_parked() const {
 
 std::optional<VcpuStop> Vcpu::take_stop() {
   std::lock_guard lock(mutex_);
+  if (!parked_) return {};
   return std::exchange(stop_, std::nullopt);
 }
 
 Result<> Vcpu::set_affinity(std::vector<unsigned> host_cpus) {
   std::lock_guard lock(mutex_);
-  host_cpus_ = std::move(host_cpus);
-  return thread_ ? apply_affinity() : Result<>(Unit{});
-}
-
-Result<> Vcpu::apply_affinity() {
-  if (host_cpus_.empty()) return Unit{};
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  for (const auto cpu : host_cpus_) {
-    if (cpu >= CPU_SETSIZE) return Failure{EINVAL, "pthread_setaffinity_np"};
-    CPU_SET(cpu, &set);
+  if (thread_) {
+    if (auto set = thread_->set_host_cpus(host_cpus); !set) return set;
   }
-  const int error = pthread_setaffinity_np(thread_->native_handle(), sizeof(set), &set);
-  if (error != 0) return Failure{error, "pthread_setaffinity_np"};
+  host_cpus_ = std::move(host_cpus);
   return Unit{};
 }
 
 void Vcpu::kick() {
   set_immediate_exit(run_.get(), 1);
-  if (thread_) pthread_kill(thread_->native_handle(), kick_signal());
+  if (thread_) thread_->send(kick_signal());
 }
 
 Vcpu::Wish Vcpu::wait_for_wish() {
@@ -176,9 +156,7 @@ Vcpu::Wish Vcpu::wait_for_wish() {
   return wish_;
 }
 
-void Vcpu::thread_main(const std::string& name) {
-  block_other_signals();
-  pthread_setname_np(pthread_self(), name.substr(0, 15).c_str());
+void Vcpu::thread_main() {
   while (wait_for_wish() == Wish::kRun) run_guest();
 }
 
@@ -194,9 +172,21 @@ void Vcpu::refresh_tables() {
   }
 }
 
-void Vcpu::complete_pending_access() {
-  set_immediate_exit(run_.get(), 1);
-  ioctl(fd_.get(), KVM_RUN, 0);
+std::optional<VcpuStop> Vcpu::answer_exit() {
+  refresh_tables();
+  return handle_exit(run_.get(), {*pio_, *mmio_, port_});
+}
+
+std::optional<VcpuStop> Vcpu::complete_pending_access() {
+  for (;;) {
+    set_immediate_exit(run_.get(), 1);
+    if (ioctl(fd_.get(), KVM_RUN, 0) != 0) {
+      if (errno == EINTR || errno == EAGAIN) return {};
+      return VcpuStop{VcpuStop::Kind::kRunError, {static_cast<uint64_t>(errno)}};
+    }
+    // One instruction can ask for several accesses, one after the other: an unaligned one that crosses a page does.
+    if (auto stop = answer_exit()) return stop;
+  }
 }
 
 void Vcpu::run_guest() {
@@ -215,11 +205,10 @@ void Vcpu::run_guest() {
       set_immediate_exit(run, 0);
       continue;
     }
-    refresh_tables();
     pending_access = true;
-    stop = handle_exit(run, {*pio_, *mmio_, port_});
+    stop = answer_exit();
   }
-  if (pending_access && !stop) complete_pending_access();
+  if (pending_access && !stop) stop = complete_pending_access();
   if (!stop) return;
   std::lock_guard lock(mutex_);
   stop_ = std::move(stop);

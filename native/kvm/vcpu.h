@@ -1,8 +1,6 @@
 // One vCPU and the thread that runs it.
 #pragma once
 
-#include <pthread.h>
-
 #include <atomic>
 #include <condition_variable>
 #include <functional>
@@ -10,13 +8,13 @@
 #include <mutex>
 #include <optional>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "bus/address_space.h"
 #include "bus/trap_channel.h"
 #include "kvm/kvm_api.h"
 #include "sys/result.h"
+#include "sys/thread.h"
 #include "sys/unique_fd.h"
 
 namespace tsvmm {
@@ -59,21 +57,21 @@ class Vcpu {
   Result<> run(const std::string& thread_name);
   void request_park();
   bool is_parked() const;
-  // The reason why it parked itself, once.
+  // The reason why it parked itself, once and not before it is parked.
   std::optional<VcpuStop> take_stop();
   Result<> set_affinity(std::vector<unsigned> host_cpus);
 
  private:
   enum class Wish { kPark, kRun, kExit };
 
-  void thread_main(const std::string& name);
+  void thread_main();
   void run_guest();
-  // Lets KVM finish the access that the last exit asked for, without entering the guest.
-  void complete_pending_access();
+  // Lets KVM finish the instruction that the last exit belongs to, without entering the guest.
+  std::optional<VcpuStop> complete_pending_access();
+  std::optional<VcpuStop> answer_exit();
   void refresh_tables();
   Wish wait_for_wish();
   void kick();
-  Result<> apply_affinity();
 
   const UniqueFd fd_;
   RunMapping run_;
@@ -87,7 +85,7 @@ class Vcpu {
   bool parked_ = true;                    // under mutex_: the thread waits, or there is none
   std::optional<VcpuStop> stop_;          // under mutex_
   std::vector<unsigned> host_cpus_;       // under mutex_
-  std::optional<std::thread> thread_;     // under mutex_
+  std::optional<Thread> thread_;          // under mutex_
 
   // vCPU thread only
   std::shared_ptr<const WindowTable> pio_;

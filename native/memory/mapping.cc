@@ -4,6 +4,7 @@
 #include <linux/memfd.h>
 #include <linux/mempolicy.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -13,12 +14,17 @@
 #include <thread>
 #include <vector>
 
+#include "sys/thread.h"
+
 namespace tsvmm {
 
 namespace {
 
 constexpr uint64_t kPage = 4096;
 constexpr uint64_t kTwoMib = 2ull << 20;
+constexpr uint64_t kMaximumPage = 1ull << 30;
+// Far more than an address space holds, and small enough to add to.
+constexpr uint64_t kMaximumSize = 1ull << 56;
 // More threads than this wait for the kernel's zeroing of pages rather than help with it.
 constexpr unsigned kMaximumPrefaultThreads = 16;
 
@@ -26,6 +32,11 @@ Result<UniqueFd> open_backing(const MappingOptions& options) {
   if (options.backing == MappingOptions::Backing::kFile) {
     UniqueFd fd(::open(options.path.c_str(), (options.shared ? O_RDWR : O_RDONLY) | O_CLOEXEC));
     if (!fd.is_open()) return last_failure("open");
+    struct stat status {};
+    if (fstat(fd.get(), &status) != 0) return last_failure("fstat");
+    // An access behind the end of a file kills the process. Devices (DAX) have no size here and refuse by themselves.
+    const auto end = S_ISREG(status.st_mode) ? static_cast<uint64_t>(status.st_size) : UINT64_MAX;
+    if (options.file_offset > end || options.size > end - options.file_offset) return Failure{ENXIO, "map file"};
     return fd;
   }
   unsigned flags = MFD_CLOEXEC;
@@ -60,19 +71,40 @@ Result<std::byte*> map_aligned(uint64_t size, uint64_t alignment, int flags, int
   return static_cast<std::byte*>(mapped);
 }
 
-void prefault(std::byte* host, uint64_t size, uint64_t page) {
-  const auto pages = (size + page - 1) / page;
-  const auto cores = std::clamp(std::thread::hardware_concurrency(), 1u, kMaximumPrefaultThreads);
-  const auto count = static_cast<unsigned>(std::min<uint64_t>(cores, pages));
-  std::vector<std::jthread> threads;
-  for (unsigned index = 0; index < count; ++index) {
-    threads.emplace_back([=] {
-      for (auto number = pages * index / count; number < pages * (index + 1) / count; ++number) {
-        // Adding nothing, atomically, makes the page writable without changing what a file backing holds.
-        std::atomic_ref(*reinterpret_cast<uint64_t*>(host + number * page)).fetch_add(0, std::memory_order_relaxed);
-      }
-    });
+// Makes pages present and writable. Where there is no memory for one this is an error, as a touch would be the end of
+// the process.
+int populate(std::byte* host, uint64_t size) {
+  while (madvise(host, size, MADV_POPULATE_WRITE) != 0) {
+    if (errno == EINTR || errno == EAGAIN) continue;
+    return errno;
   }
+  return 0;
+}
+
+Result<> prefault(std::byte* host, uint64_t size, uint64_t page) {
+  const auto pages = size / page;
+  const auto cores = std::clamp(std::thread::hardware_concurrency(), 1u, kMaximumPrefaultThreads);
+  const auto count = std::min<uint64_t>(cores, pages);
+  std::atomic<int> error = 0;
+  const auto populate_part = [&](uint64_t index) {
+    const auto first = pages * index / count;
+    const auto last = pages * (index + 1) / count;
+    if (const int failed = populate(host + first * page, (last - first) * page); failed != 0) error = failed;
+  };
+  {
+    std::vector<Thread> threads;
+    for (uint64_t index = 1; index < count; ++index) {
+      auto started = Thread::start({"prefault"}, [&populate_part, index] { populate_part(index); });
+      if (started) {
+        threads.push_back(std::move(started).value());
+      } else {
+        populate_part(index);
+      }
+    }
+    populate_part(0);
+  }
+  if (error != 0) return Failure{error, "madvise"};
+  return Unit{};
 }
 
 Result<> bind_to_node(std::byte* host, uint64_t size, int node) {
@@ -91,6 +123,9 @@ Result<> bind_to_node(std::byte* host, uint64_t size, int node) {
 
 Result<std::shared_ptr<Mapping>> Mapping::create(const MappingOptions& options) {
   const auto page = options.huge_page_size != 0 ? options.huge_page_size : kPage;
+  if (!std::has_single_bit(page) || page < kPage || page > kMaximumPage || options.size > kMaximumSize) {
+    return Failure{EINVAL, "map memory"};
+  }
   if (options.size == 0 || options.size % page != 0 || options.file_offset % page != 0) {
     return Failure{EINVAL, "map memory"};
   }
@@ -115,7 +150,9 @@ Result<std::shared_ptr<Mapping>> Mapping::create(const MappingOptions& options) 
   if (options.host_numa_node >= 0) {
     if (auto bound = bind_to_node(host, options.size, options.host_numa_node); !bound) return bound.failure();
   }
-  if (options.prefault) prefault(host, options.size, page);
+  if (options.prefault) {
+    if (auto populated = prefault(host, options.size, page); !populated) return populated.failure();
+  }
   return mapping;
 }
 

@@ -16,7 +16,7 @@ struct MappingOptions {
 
   uint64_t size = 0;
   Backing backing = Backing::kAnonymous;
-  std::string path;
+  std::string path = {};
   uint64_t file_offset = 0;
   bool shared = false;
   uint64_t huge_page_size = 0;  // 0, 2 MiB or 1 GiB

@@ -25,7 +25,8 @@ Notifier::Notifier(Napi::Env env, const char* name, std::function<void(Napi::Env
     const auto state = *static_cast<std::shared_ptr<State>*>(data);
     state->pending.store(false, std::memory_order_seq_cst);
     Napi::HandleScope scope(call_env);
-    if (state->work) state->work(Napi::Env(call_env));
+    // A copy, since it may close the Notifier, which takes the original away.
+    if (const auto work = state->work) work(Napi::Env(call_env));
   };
   const auto status = napi_create_threadsafe_function(env, nullptr, nullptr, Napi::String::New(env, name), 0, 1,
                                                       context, finalize, context, call, &state_->function);
@@ -40,10 +41,11 @@ Notifier::Notifier(Napi::Env env, const char* name, std::function<void(Napi::Env
 
 Notifier::~Notifier() { close(); }
 
-void Notifier::notify() {
-  if (state_->pending.exchange(true, std::memory_order_seq_cst)) return;
+bool Notifier::notify() {
+  if (state_->pending.exchange(true, std::memory_order_seq_cst)) return false;
   std::lock_guard lock(state_->mutex);
   if (state_->function != nullptr) napi_call_threadsafe_function(state_->function, nullptr, napi_tsfn_nonblocking);
+  return true;
 }
 
 void Notifier::close() {

@@ -18,8 +18,8 @@ class Notifier {
   Notifier(const Notifier&) = delete;
   Notifier& operator=(const Notifier&) = delete;
 
-  // Any thread, until close(). Cheap where a notification is pending already.
-  void notify();
+  // Any thread, until close(). Cheap where a notification is pending already; returns false then.
+  bool notify();
   // JavaScript thread. `work` does not run any more afterwards. Idempotent.
   void close();
   // JavaScript thread: whether a pending or future notification keeps the process alive (it does not, at first).

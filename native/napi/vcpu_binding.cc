@@ -75,6 +75,11 @@ void VcpuBinding::run(const Napi::CallbackInfo& info) {
     Napi::Error::New(info.Env(), "the vCPU is being parked").ThrowAsJavaScriptException();
     return;
   }
+  if (!host_->has_handlers() || host_->has_failed()) {
+    Napi::Error::New(info.Env(), host_->has_failed() ? "a trap handler has failed" : "there are no trap handlers")
+        .ThrowAsJavaScriptException();
+    return;
+  }
   if (const auto running = host_->run(index_, *name); !running) throw_failure(info.Env(), running.failure());
 }
 

@@ -276,6 +276,10 @@ void VmBinding::set_trap_handlers(const Napi::CallbackInfo& info) {
     Napi::TypeError::New(info.Env(), "every handler must be a function").ThrowAsJavaScriptException();
     return;
   }
+  if (host_->has_handlers()) {
+    Napi::Error::New(info.Env(), "there are trap handlers already").ThrowAsJavaScriptException();
+    return;
+  }
   host_->set_handlers(*handlers, info[1].As<Napi::Function>());
 }
 

@@ -45,7 +45,7 @@ VmHost::VmHost(Napi::Env env, Vm vm, size_t vcpu_mapping_size)
       vcpu_mapping_size_(vcpu_mapping_size),
       xsave_size_(xsave_size_of(*vm_)),
       notifier_(std::make_unique<Notifier>(env, "tsvmm-vm", [this](Napi::Env) { serve(); })),
-      channel_(std::make_unique<TrapChannel>([notifier = notifier_.get()] { notifier->notify(); })) {
+      channel_(std::make_unique<TrapChannel>([notifier = notifier_.get()] { return notifier->notify(); })) {
   napi_add_env_cleanup_hook(env, close_at_exit, this);
 }
 
@@ -74,7 +74,6 @@ Result<size_t> VmHost::create_vcpu(uint32_t id) {
 }
 
 Result<> VmHost::run(size_t index, const std::string& thread_name) {
-  if (failed_) return Unit{};
   notifier_->keep_alive(env_, true);
   return vcpu(index).vcpu->run(thread_name);
 }
@@ -84,29 +83,42 @@ Napi::Promise VmHost::park(size_t index) {
   entry.parking.push_back(Napi::Promise::Deferred::New(env_));
   auto promise = entry.parking.back().Promise();
   entry.vcpu->request_park();
-  settle_parking();
+  // Settled from the event loop, never here: this may be a handler's own call, with writes posted before it still to be
+  // delivered.
+  notifier_->keep_alive(env_, true);
+  notifier_->notify();
   return promise;
 }
 
-void VmHost::serve() {
-  // Handlers may close the VM; the host itself is kept by the object that JavaScript holds until the next turn.
-  channel_->serve(*this);
-  if (closed_) return;
-  for (size_t index = 0; index < vcpus_.size() && !closed_; ++index) {
-    if (const auto stop = vcpus_[index]->vcpu->take_stop()) deliver_stop(index, *stop);
-  }
-  if (!closed_) settle_parking();
+void VmHost::keep_bytes(const std::shared_ptr<Window>& window, Napi::ObjectReference bytes) {
+  std::erase_if(kept_, [](const KeptBytes& kept) { return kept.window.expired(); });
+  kept_.push_back({window, std::move(bytes)});
 }
 
-void VmHost::settle_parking() {
-  bool all_parked = true;
-  for (const auto& entry : vcpus_) {
-    const bool parked = entry->vcpu->is_parked();
-    all_parked = all_parked && parked;
-    if (!parked) continue;
-    for (auto& deferred : std::exchange(entry->parking, {})) deferred.Resolve(env_.Undefined());
+void VmHost::serve() {
+  // Handlers may close the VM. The host itself stays: finalizers run in a turn of their own.
+  channel_->serve(*this);
+  if (!closed_) settle();
+  if (!uncaught_.IsEmpty()) std::exchange(uncaught_, {}).ThrowAsJavaScriptException();
+}
+
+void VmHost::settle() {
+  std::vector<size_t> parked;
+  for (size_t index = 0; index < vcpus_.size(); ++index) {
+    if (vcpus_[index]->vcpu->is_parked()) parked.push_back(index);
   }
-  if (all_parked) notifier_->keep_alive(env_, false);
+  // What they posted on their way to being parked comes before the news of it.
+  channel_->deliver_pending(*this);
+  for (const auto index : parked) {
+    if (closed_) return;
+    if (const auto stop = vcpus_[index]->vcpu->take_stop()) deliver_stop(index, *stop);
+  }
+  if (closed_) return;
+  for (const auto index : parked) {
+    for (auto& deferred : std::exchange(vcpus_[index]->parking, {})) deferred.Resolve(env_.Undefined());
+  }
+  const auto is_idle = [](const auto& entry) { return entry->parking.empty() && entry->vcpu->is_parked(); };
+  if (std::ranges::all_of(vcpus_, is_idle)) notifier_->keep_alive(env_, false);
 }
 
 void VmHost::deliver_stop(size_t index, const VcpuStop& stop) {
@@ -160,12 +172,17 @@ Napi::Value VmHost::call(const Napi::FunctionReference& handler, const std::init
 }
 
 void VmHost::fail(Napi::Error error) {
-  if (failed_ || closed_) return;
+  if (failed_ || closed_) {
+    uncaught_ = std::move(error);
+    return;
+  }
   failed_ = true;
   for (const auto& entry : vcpus_) entry->vcpu->request_park();
   napi_value result = nullptr;
   napi_value argument = error.Value();
-  napi_call_function(env_, env_.Undefined(), on_error_.Value(), 1, &argument, &result);
+  const auto status = napi_call_function(env_, env_.Undefined(), on_error_.Value(), 1, &argument, &result);
+  // Thrown at the end: until then it would make every other call into JavaScript fail.
+  if (status != napi_ok) uncaught_ = env_.GetAndClearPendingException();
 }
 
 void VmHost::close() {
@@ -180,6 +197,8 @@ void VmHost::close() {
   }
   vm_.reset();
   kept_.clear();
+  for (auto* handler : {&read_, &write_, &end_of_interrupt_, &stopped_, &on_error_}) handler->Reset();
+  handlers_.Reset();
 }
 
 }  // namespace tsvmm

@@ -27,8 +27,11 @@ class VmHost final : public TrapHandler {
   TrapChannel& channel() { return *channel_; }
   size_t xsave_size() const { return xsave_size_; }
   bool is_closed() const { return closed_; }
+  // Whether a handler threw: the vCPUs do not run again.
+  bool has_failed() const { return failed_; }
 
   void set_handlers(Napi::Object handlers, Napi::Function on_error);
+  bool has_handlers() const { return !handlers_.IsEmpty(); }
 
   struct VcpuEntry {
     explicit VcpuEntry(TrapPort& its_port) : port(its_port) {}
@@ -44,9 +47,9 @@ class VmHost final : public TrapHandler {
   Result<> run(size_t index, const std::string& thread_name);
   Napi::Promise park(size_t index);
 
-  // A window's bytes stay where they are until the VM closes: a vCPU may be in the middle of an access when it is
-  // unmapped.
-  void keep(Napi::ObjectReference bytes) { kept_.push_back(std::move(bytes)); }
+  // A window's bytes stay where they are until no vCPU can see the window any more: one may be in the middle of an
+  // access when it is unmapped.
+  void keep_bytes(const std::shared_ptr<Window>& window, Napi::ObjectReference bytes);
 
   // Stops and joins every vCPU, then lets go of the VM. Idempotent.
   void close();
@@ -56,9 +59,11 @@ class VmHost final : public TrapHandler {
 
  private:
   void serve();
-  void settle_parking();
+  // Of vCPUs that are parked: tells why they stopped, and resolves the promises of those who asked them to park.
+  void settle();
   void deliver_stop(size_t index, const VcpuStop& stop);
-  // Calls a handler; a thrown error stops the machine and is reported, once.
+  // Calls a handler. The first error stops the machine and goes to on_error; a later one, or one of a closed machine,
+  // is nobody's and so becomes an uncaught exception.
   Napi::Value call(const Napi::FunctionReference& handler, const std::initializer_list<napi_value>& arguments,
                    bool& ok);
   void fail(Napi::Error error);
@@ -71,13 +76,19 @@ class VmHost final : public TrapHandler {
   std::unique_ptr<Notifier> notifier_;
   std::unique_ptr<TrapChannel> channel_;
   std::vector<std::unique_ptr<VcpuEntry>> vcpus_;
-  std::vector<Napi::ObjectReference> kept_;
+  struct KeptBytes {
+    std::weak_ptr<Window> window;
+    Napi::ObjectReference bytes;
+  };
+  std::vector<KeptBytes> kept_;
   Napi::ObjectReference handlers_;
   Napi::FunctionReference read_;
   Napi::FunctionReference write_;
   Napi::FunctionReference end_of_interrupt_;
   Napi::FunctionReference stopped_;
   Napi::FunctionReference on_error_;
+  // An error that nobody takes, until nothing more is called.
+  Napi::Error uncaught_;
   bool failed_ = false;
   bool closed_ = false;
 };

@@ -78,6 +78,12 @@ std::optional<std::vector<RegisterSpan>> read_spans(Napi::Value value) {
   return spans;
 }
 
+// Windows fail for what their caller asked for, never for the system's state.
+void throw_range(Napi::Env env, const Failure& failure) {
+  const char* reason = failure.error == EEXIST ? "overlaps another window" : "spans or address are out of range";
+  Napi::RangeError::New(env, std::string(failure.operation) + ": " + reason).ThrowAsJavaScriptException();
+}
+
 }  // namespace
 
 void WindowBinding::define(Napi::Env env) {
@@ -94,6 +100,10 @@ Napi::Value WindowBinding::make(const Napi::CallbackInfo& info, std::shared_ptr<
   const auto env = info.Env();
   const auto space = read_string(info[0], "space");
   if (!space) return env.Undefined();
+  if (*space != "pio" && *space != "mmio") {
+    Napi::RangeError::New(env, "space must be pio or mmio").ThrowAsJavaScriptException();
+    return env.Undefined();
+  }
   const auto address = read_uint(info[1], "address");
   if (!address) return env.Undefined();
   const auto bytes = read_bytes(info[2], "bytes");
@@ -103,7 +113,7 @@ Napi::Value WindowBinding::make(const Napi::CallbackInfo& info, std::shared_ptr<
   const auto id = read_uint(info[4], "windowId", UINT32_MAX);
   if (!id) return env.Undefined();
   auto window = Window::create(static_cast<uint32_t>(*id), *bytes, std::move(*spans));
-  if (!window) return throw_failure(env, window.failure()), env.Undefined();
+  if (!window) return throw_range(env, window.failure()), env.Undefined();
 
   auto object = addon_data(env).window.New({});
   if (env.IsExceptionPending()) return env.Undefined();
@@ -111,10 +121,10 @@ Napi::Value WindowBinding::make(const Napi::CallbackInfo& info, std::shared_ptr<
   binding->host_ = std::move(host);
   binding->port_io_ = *space == "pio";
   if (const auto added = binding->space().add(*address, window.value()); !added) {
-    return throw_failure(env, added.failure()), env.Undefined();
+    return throw_range(env, added.failure()), env.Undefined();
   }
   binding->window_ = std::move(window).value();
-  binding->host_->keep(Napi::Persistent(info[2].As<Napi::Object>()));
+  binding->host_->keep_bytes(binding->window_, Napi::Persistent(info[2].As<Napi::Object>()));
   return object;
 }
 
@@ -127,14 +137,14 @@ void WindowBinding::move(const Napi::CallbackInfo& info) {
   if (!is_open(info.Env())) return;
   const auto address = read_uint(info[0], "address");
   if (!address) return;
-  if (const auto moved = space().move(*window_, *address); !moved) throw_failure(info.Env(), moved.failure());
+  if (const auto moved = space().move(*window_, *address); !moved) throw_range(info.Env(), moved.failure());
 }
 
 void WindowBinding::set_spans(const Napi::CallbackInfo& info) {
   if (!is_open(info.Env())) return;
   auto spans = read_spans(info[0]);
   if (!spans) return;
-  if (const auto set = window_->set_spans(std::move(*spans)); !set) throw_failure(info.Env(), set.failure());
+  if (const auto set = window_->set_spans(std::move(*spans)); !set) throw_range(info.Env(), set.failure());
 }
 
 Napi::Value WindowBinding::clock_ticks(const Napi::CallbackInfo& info) {
