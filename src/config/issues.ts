@@ -1,8 +1,8 @@
 import type * as z from 'zod/mini'
 
-/** A schema's complaint: which key, and what is wrong with it, as a person would say it. */
-export function describeIssue(issue: z.core.$ZodIssue): { path: string; reason: string } {
-  const path = issue.path.filter(part => typeof part === 'string').join('.')
+/** A schema's complaint: where, without places in lists, and what is wrong there, as a person would say it. */
+export function describeIssue(issue: z.core.$ZodIssue): { path: string[]; reason: string } {
+  const path = issue.path.filter(part => typeof part === 'string')
   return { path, reason: reasonOf(issue) }
 }
 

@@ -1,34 +1,36 @@
 import { totalmem } from 'node:os'
-import { TsvmmError } from '../util/errors.ts'
+import { resolve } from 'node:path'
+import { checkQueueSize, checkUnique, fail } from './checks.ts'
+import { checkNet } from './net-rules.ts'
 import type { VmConfig } from './vm-config.ts'
 
 const mebibyte = 1024 * 1024
 const maximumVcpus = 254
-const maximumQueueSize = 32768
 const serialMaximumBytes = 20
-
-function fail(option: string, reason: string): never {
-  throw new TsvmmError('ERR_CONFIG_INVALID', { option, reason })
-}
+/** A request has a header and a status besides its data (virtio 1.2 §5.2.6). */
+const minimumDiskQueueSize = 4
+const uuidPattern = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i
 
 /** What a schema of single fields cannot say. Throws ERR_CONFIG_INVALID naming flag and key. */
 export function checkRules(config: VmConfig): void {
+  checkPayload(config.payload)
   checkCpus(config.cpus)
   checkMemory(config.memory)
-  if (config.payload.kernel === undefined) fail('--kernel', 'is missing: a machine needs something to boot')
-  if (config.payload.firmware !== undefined) fail('--firmware', 'is not supported yet; give the firmware as --kernel')
   checkDisks(config.disks)
   checkNet(config.net)
-  for (const flag of ['serial', 'console'] as const) {
-    const { mode, file } = config[flag]
-    if (mode === 'File' && file === undefined) fail(`--${flag}`, 'file: a path is missing')
-  }
-  if (config.serial.mode === 'Tty' && config.console.mode === 'Tty') {
-    fail('--console', 'tty: the terminal is taken by --serial tty; use --console off')
-  }
-  checkUnique(
-    'device ids',
-    [...config.disks, ...config.net].map(device => device.id ?? ''),
+  checkChardevs(config)
+  checkIds('--disk', config.disks)
+  checkIds('--net', config.net)
+  checkUnique('--net', 'id', [...config.disks, ...config.net].map(idOf))
+  checkPlatform(config.platform)
+}
+
+function checkPayload({ kernel, firmware, initramfs }: VmConfig['payload']): void {
+  if (firmware !== undefined) fail('--firmware', 'is not supported yet; give a PVH firmware as --kernel')
+  if (kernel !== undefined) return
+  fail(
+    '--kernel',
+    `is missing: ${initramfs === undefined ? 'a machine needs something to boot' : '--initramfs needs it'}`,
   )
 }
 
@@ -44,12 +46,14 @@ function checkCpus({ boot_vcpus, max_vcpus, topology, affinity, max_phys_bits }:
     const product = threads_per_core * cores_per_die * dies_per_package * packages
     if (product !== maximum) fail('--cpus', `topology: its product is ${product}, but there are ${maximum} vCPUs`)
   }
-  for (const { vcpu } of affinity) {
+  for (const { vcpu, host_cpus } of affinity) {
     if (vcpu >= maximum) fail('--cpus', `affinity: there is no vCPU ${vcpu}`)
+    if (host_cpus.length === 0) fail('--cpus', `affinity: vCPU ${vcpu} has no host CPU to run on`)
   }
   checkUnique(
-    '--cpus affinity',
-    affinity.map(({ vcpu }) => String(vcpu)),
+    '--cpus',
+    'affinity',
+    affinity.map(({ vcpu }) => `vCPU ${vcpu}`),
   )
 }
 
@@ -66,64 +70,43 @@ function checkMemory({ size, hugepages, hugepage_size }: VmConfig['memory']): vo
   if (size % hugepage_size !== 0) fail('--memory', 'size: is not a multiple of hugepage_size')
 }
 
-function checkQueueSize(flag: string, size: number): void {
-  const isPower = size > 0 && (size & (size - 1)) === 0
-  if (!isPower) fail(flag, `queue_size: ${size} is not a power of two`)
-  if (size > maximumQueueSize) fail(flag, `queue_size: ${size} is more than ${maximumQueueSize}`)
-}
-
 function checkDisks(disks: VmConfig['disks']): void {
-  for (const disk of disks) {
-    checkQueueSize('--disk', disk.queue_size)
-    if (disk.num_queues < 1 || disk.num_queues > 256) fail('--disk', `num_queues: ${disk.num_queues} is not in 1..256`)
-    if (Buffer.byteLength(disk.serial ?? '') > serialMaximumBytes)
-      fail('--disk', `serial: more than ${serialMaximumBytes} bytes`)
+  for (const { queue_size, num_queues, serial } of disks) {
+    checkQueueSize('--disk', queue_size, minimumDiskQueueSize)
+    if (num_queues < 1 || num_queues > 256) fail('--disk', `num_queues: ${num_queues} is not in 1..256`)
+    const serialBytes = Buffer.byteLength(serial ?? '')
+    if (serialBytes > serialMaximumBytes) fail('--disk', `serial: more than ${serialMaximumBytes} bytes`)
+  }
+  for (const disk of disks.filter(each => !each.readonly)) {
+    const sharers = disks.filter(each => resolve(each.path) === resolve(disk.path))
+    if (sharers.length > 1) fail('--disk', `path: ${disk.path} is there twice, which only readonly=on on both allows`)
   }
 }
 
-function checkNet(net: VmConfig['net']): void {
-  for (const card of net) {
-    checkQueueSize('--net', card.queue_size)
-    const { num_queues, mac, host_mac, ip, mask, mtu, fds, tap } = card
-    if (num_queues < 2 || num_queues % 2 !== 0) fail('--net', `num_queues: ${num_queues} is not a number of pairs`)
-    if (num_queues > 512) fail('--net', `num_queues: ${num_queues} is more than 512`)
-    for (const [key, value] of [
-      ['mac', mac],
-      ['host_mac', host_mac],
-    ] as const) {
-      if (value !== undefined) checkMac(key, value)
-    }
-    for (const [key, value] of [
-      ['ip', ip],
-      ['mask', mask],
-    ] as const) {
-      if (value !== undefined && !isIpv4(value)) fail('--net', `${key}: ${value} is not an IPv4 address`)
-    }
-    if (mask !== undefined && ip === undefined) fail('--net', 'mask: needs ip')
-    if (mtu !== undefined && (mtu < 68 || mtu > 65535)) fail('--net', `mtu: ${mtu} is not in 68..65535`)
-    if (fds !== undefined && tap !== undefined) fail('--net', 'fd: cannot be given together with tap')
-    if (fds !== undefined && fds.length * 2 !== num_queues) fail('--net', `fd: ${fds.length} for ${num_queues} queues`)
+function checkChardevs({ serial, console }: VmConfig): void {
+  for (const [flag, { mode, file }] of Object.entries({ '--serial': serial, '--console': console })) {
+    if (mode === 'File' && file === undefined) fail(flag, 'file: a path is missing')
+    if (mode !== 'File' && file !== undefined) fail(flag, `file: does not go with mode ${mode}`)
   }
-  checkUnique(
-    '--net tap',
-    net.flatMap(({ tap }) => (tap === undefined ? [] : [tap])),
-  )
-}
-
-function checkMac(key: string, value: string): void {
-  if (!/^[0-9a-f]{2}(:[0-9a-f]{2}){5}$/i.test(value)) fail('--net', `${key}: ${value} is not a MAC address`)
-  if ((Number.parseInt(value.slice(0, 2), 16) & 1) !== 0) fail('--net', `${key}: ${value} is a multicast address`)
-}
-
-function isIpv4(value: string): boolean {
-  const parts = value.split('.')
-  return parts.length === 4 && parts.every(part => /^\d{1,3}$/.test(part) && Number(part) <= 255)
-}
-
-function checkUnique(what: string, values: readonly string[]): void {
-  const seen = new Set<string>()
-  for (const value of values) {
-    if (seen.has(value)) fail(what, `${value} is there twice`)
-    seen.add(value)
+  if (serial.mode === 'Tty' && console.mode === 'Tty') {
+    fail('--console', 'tty: the terminal is taken by --serial tty; use --console off')
   }
+  if (serial.mode === 'File' && console.mode === 'File' && serial.file === console.file) {
+    fail('--console', `file: ${serial.file} is taken by --serial`)
+  }
+}
+
+function checkIds(flag: string, devices: readonly { id?: string | undefined }[]): void {
+  checkUnique(flag, 'id', devices.map(idOf))
+  for (const id of devices.map(idOf)) {
+    if (id.startsWith('__')) fail(flag, `id: ${id}: names with two underscores are the machine's own`)
+  }
+}
+
+function idOf(device: { id?: string | undefined }): string {
+  return device.id ?? ''
+}
+
+function checkPlatform({ uuid }: VmConfig['platform']): void {
+  if (uuid !== undefined && !uuidPattern.test(uuid)) fail('--platform', `uuid: ${uuid} is not a UUID`)
 }

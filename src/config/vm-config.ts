@@ -2,6 +2,7 @@ import * as z from 'zod/mini'
 import { TsvmmError } from '../util/errors.ts'
 import { describeIssue } from './issues.ts'
 import { checkRules } from './rules.ts'
+import { flagOf, withoutUnused } from './unsupported.ts'
 
 /**
  * The configuration of a machine, once: the names and defaults are those of Cloud Hypervisor's API. Types, validation and
@@ -32,7 +33,7 @@ export const memorySchema = z.strictObject({
   hugepage_size: z.optional(size),
   prefault: z._default(z.boolean(), false),
   thp: z._default(z.boolean(), true),
-  reserve: z._default(z.boolean(), true),
+  reserve: z._default(z.boolean(), false),
 })
 
 export const payloadSchema = z.strictObject({
@@ -89,7 +90,7 @@ export const vmConfigSchema = z.strictObject({
   net: z._default(z.array(netSchema), []),
   rng: z._default(rngSchema, rngSchema.parse({})),
   serial: z._default(chardevSchema, { mode: 'Null' }),
-  console: z._default(chardevSchema, { mode: 'Off' }),
+  console: z._default(chardevSchema, { mode: 'Tty' }),
   platform: z._default(platformSchema, platformSchema.parse({})),
 })
 
@@ -100,14 +101,12 @@ export type NetConfig = z.output<typeof netSchema>
 export type ChardevConfig = z.output<typeof chardevSchema>
 
 /** Checks a configuration, fills in its defaults and names its devices. Throws ERR_CONFIG_INVALID naming flag and key. */
-export function parseVmConfig(input: VmConfigInput): VmConfig {
-  const result = z.safeParse(vmConfigSchema, input, { reportInput: true })
+export function parseVmConfig(input: unknown): VmConfig {
+  const result = z.safeParse(vmConfigSchema, withoutUnused(input), { reportInput: true })
   if (!result.success) {
     const [issue] = result.error.issues
-    if (issue === undefined)
-      throw new TsvmmError('ERR_CONFIG_INVALID', { option: 'configuration', reason: 'is not valid' })
-    const { option, reason } = locate(issue)
-    throw new TsvmmError('ERR_CONFIG_INVALID', { option, reason })
+    const where = issue === undefined ? { option: 'configuration', reason: 'is not valid' } : locate(issue)
+    throw new TsvmmError('ERR_CONFIG_INVALID', where)
   }
   const config = withIds(result.data)
   checkRules(config)
@@ -115,23 +114,21 @@ export function parseVmConfig(input: VmConfigInput): VmConfig {
 }
 
 /** The flag and key that an issue is about. */
-export function locate(issue: z.core.$ZodIssue): { option: string; reason: string } {
+function locate(issue: z.core.$ZodIssue): { option: string; reason: string } {
   const { path, reason } = describeIssue(issue)
-  const [section = 'configuration', ...keys] = path.split('.')
-  return { option: flagOf(section), reason: keys.length === 0 ? reason : `${keys.join('.')}: ${reason}` }
+  const [section, ...keys] = path
+  const option = section === undefined ? 'configuration' : flagOf(section)
+  return { option, reason: keys.length === 0 ? reason : `${keys.join('.')}: ${reason}` }
 }
 
-const flags: Readonly<Record<string, string>> = { disks: '--disk', payload: '--kernel' }
-
-function flagOf(section: string): string {
-  return flags[section] ?? `--${section}`
-}
-
-/** Devices without an id get Cloud Hypervisor's: `_disk0`, `_net0`, counted over all devices of the machine. */
+/** Devices without an id get Cloud Hypervisor's: `_disk0`, `_net1`, counted over all devices of the machine. */
 function withIds(config: VmConfig): VmConfig {
-  let next = 0
+  const taken = new Set([...config.disks, ...config.net].map(device => device.id))
+  let count = 0
   const named = <D extends { id?: string | undefined }>(device: D, prefix: string): D => {
-    return device.id === undefined ? { ...device, id: `${prefix}${next++}` } : device
+    if (device.id !== undefined) return device
+    while (taken.has(`${prefix}${count}`)) count += 1
+    return { ...device, id: `${prefix}${count++}` }
   }
   return {
     ...config,

@@ -1,0 +1,119 @@
+import { TsvmmError } from '../util/errors.ts'
+
+/**
+ * What Cloud Hypervisor's configuration has and there is no machinery for yet. Its clients write many of these fields with
+ * the value that means "not used": that value is taken, any other is refused by name, none is silently ignored.
+ */
+
+type Predicate = (value: unknown) => boolean
+
+const never: Predicate = () => false
+const isOff: Predicate = value => value === false
+const isZero: Predicate = value => value === 0
+const isEmptyList: Predicate = value => Array.isArray(value) && value.length === 0
+const is =
+  (...values: readonly string[]): Predicate =>
+  value =>
+    values.some(each => each === value)
+const isModeOff: Predicate = value => isObject(value) && value['mode'] === 'Off'
+
+/** Fields that the schema does not have: the predicate says which value is as good as none. */
+const unused: Readonly<Record<string, Readonly<Record<string, Predicate>>>> = {
+  '': {
+    ...{ balloon: never, fs: isEmptyList, pmem: isEmptyList, vsock: never, vdpa: isEmptyList, devices: isEmptyList },
+    ...{ user_devices: isEmptyList, generic_vhost_user: isEmptyList, numa: isEmptyList, pci_segments: isEmptyList },
+    ...{ rate_limit_groups: isEmptyList, sgx_epc: isEmptyList, landlock_rules: isEmptyList },
+    ...{ iommu: isOff, watchdog: isOff, pvpanic: isOff, pvmemcontrol: isOff, rtc: isOff, landlock_enable: isOff },
+    ...{ tpm: never, ivshmem: never, gdb: isOff, debug_console: isModeOff },
+  },
+  cpus: { kvm_hyperv: isOff, core_scheduling: is('Vm', 'Off'), profile: is('Host') },
+  memory: {
+    ...{ hotplug_method: is('Acpi'), hotplug_size: isZero, hotplugged_size: isZero, zones: isEmptyList },
+  },
+  payload: { igvm: never, host_data: never, fw_cfg_config: never },
+  disks: {
+    ...{ iommu: isOff, vhost_user: isOff, vhost_socket: never, rate_limiter_config: never, rate_limit_group: never },
+    ...{ queue_affinity: isEmptyList, backing_files: isOff, lock_granularity: is('Full'), pci_segment: isZero },
+    ...{ pci_device_id: never },
+  },
+  net: {
+    ...{ iommu: isOff, vhost_user: isOff, vhost_socket: never, vhost_mode: is('Client'), rate_limiter_config: never },
+    ...{ pci_segment: isZero, pci_device_id: never },
+  },
+  rng: { iommu: isOff },
+  serial: { iommu: isOff, socket: never },
+  console: { iommu: isOff, socket: never },
+  platform: {
+    ...{ num_pci_segments: value => value === 1, iommu_segments: isEmptyList, iommu_address_width_bits: never },
+    ...{ tdx: isOff, sev_snp: isOff, iommufd: isOff, vfio_p2p_dma: value => value === true },
+    ...{ system_manufacturer: never, system_product_name: never, system_version: never, system_family: never },
+    ...{ system_sku_number: never, chassis_asset_tag: never },
+  },
+}
+
+/** Values of fields that the schema does have. */
+const unsupportedValues: Readonly<Record<string, Readonly<Record<string, Predicate>>>> = {
+  disks: { image_type: is('Qcow2', 'FixedVhd', 'Vhdx', 'Vmdk', 'Unknown') },
+  serial: { mode: is('Pty', 'Socket') },
+  console: { mode: is('Pty', 'Socket') },
+}
+
+/** The flags of sections and fields whose names differ from theirs. */
+const flags: Readonly<Record<string, string>> = {
+  ...{ disks: '--disk', payload: '--kernel', devices: '--device', user_devices: '--user-device' },
+  ...{ generic_vhost_user: '--generic-vhost-user', pci_segments: '--pci-segment', sgx_epc: '--sgx-epc' },
+  ...{ rate_limit_groups: '--rate-limit-group', landlock_enable: '--landlock', landlock_rules: '--landlock-rules' },
+  ...{ debug_console: '--debug-console' },
+}
+
+/** The flag that sets a section of the configuration. */
+export function flagOf(section: string): string {
+  return flags[section] ?? `--${section}`
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+/**
+ * The same configuration without nulls, which mean what absence means, and without fields that say "not used".
+ * Throws ERR_CONFIG_INVALID naming flag and field where something is asked for that is not supported yet.
+ */
+export function withoutUnused(config: unknown): unknown {
+  if (!isObject(config)) return config
+  const sections = Object.entries(withoutNulls(config)).map(([section, value]): [string, unknown] => {
+    if (Array.isArray(value)) return [section, value.map(item => checkedSection(section, item))]
+    return [section, checkedSection(section, value)]
+  })
+  return checkedSection('', Object.fromEntries(sections))
+}
+
+function withoutNulls(object: Record<string, unknown>): Record<string, unknown> {
+  return Object.fromEntries(Object.entries(object).filter(([, value]) => value !== null && value !== undefined))
+}
+
+function checkedSection(section: string, value: unknown): unknown {
+  if (!isObject(value)) return value
+  const result: Record<string, unknown> = {}
+  for (const [field, content] of Object.entries(withoutNulls(value))) {
+    if (unsupportedValues[section]?.[field]?.(content)) refuse(section, field, content)
+    const isUnused = ownPredicate(section, field)
+    if (isUnused === undefined) result[field] = content
+    else if (!isUnused(content)) refuse(section, field)
+  }
+  return result
+}
+
+function ownPredicate(section: string, field: string): Predicate | undefined {
+  const fields = Object.hasOwn(unused, section) ? unused[section] : undefined
+  return fields !== undefined && Object.hasOwn(fields, field) ? fields[field] : undefined
+}
+
+function refuse(section: string, field: string, value?: unknown): never {
+  const what = value === undefined ? '' : `${value} `
+  if (section === '') {
+    throw new TsvmmError('ERR_CONFIG_INVALID', { option: flagOf(field), reason: 'is not supported yet' })
+  }
+  const reason = `${field}: ${what}is not supported yet`
+  throw new TsvmmError('ERR_CONFIG_INVALID', { option: flagOf(section), reason })
+}
