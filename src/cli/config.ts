@@ -1,10 +1,9 @@
-import * as z from 'zod/mini'
-import { locate, type VmConfigInput, vmConfigSchema } from '../config/vm-config.ts'
-import { TsvmmError } from '../util/errors.ts'
+import { parseVmConfig, type VmConfig } from '../config/vm-config.ts'
+import { parseChardev, printChardev } from './chardev.ts'
 import { cpusKeys, diskKeys, memoryKeys, netKeys, platformKeys, rngKeys } from './keys.ts'
-import { type OptionObject, parseOption } from './options.ts'
+import { parseOption, printOption } from './options.ts'
 
-/** The flags that describe a machine, as commander collects them. */
+/** The flags that describe a machine, as they stand on the command line. */
 export interface MachineFlags {
   readonly kernel?: string
   readonly firmware?: string
@@ -20,69 +19,41 @@ export interface MachineFlags {
   readonly platform?: string
 }
 
-const imageTypes: Readonly<Record<string, string>> = { raw: 'Raw' }
-
-/** The configuration that the flags describe. Throws ERR_OPTION_INVALID naming flag and key. */
-export function configOf(flags: MachineFlags): VmConfigInput {
+/** The configuration that the flags describe. Throws ERR_OPTION_INVALID or ERR_CONFIG_INVALID naming flag and key. */
+export function configOf(flags: MachineFlags): VmConfig {
   const { kernel, firmware, initramfs, cmdline } = flags
-  const candidate = {
-    payload: present({ kernel, firmware, initramfs, cmdline }),
-    ...present({
-      cpus: flags.cpus === undefined ? undefined : cpusOf(flags.cpus),
-      memory: flags.memory === undefined ? undefined : parseOption('--memory', flags.memory, memoryKeys),
-      disks: flags.disk?.map(diskOf),
-      net: flags.net?.map(text => parseOption('--net', text, netKeys)),
-      rng: flags.rng === undefined ? undefined : parseOption('--rng', flags.rng, rngKeys),
-      serial: flags.serial === undefined ? undefined : chardevOf('--serial', flags.serial),
-      console: flags.console === undefined ? undefined : chardevOf('--console', flags.console),
-      platform: flags.platform === undefined ? undefined : parseOption('--platform', flags.platform, platformKeys),
-    }),
-  }
-  const result = z.safeParse(vmConfigSchema, candidate, { reportInput: true })
-  if (result.success) return result.data
-  const [issue] = result.error.issues
-  const where = issue === undefined ? { option: 'options', reason: 'are not valid' } : locate(issue)
-  throw new TsvmmError('ERR_OPTION_INVALID', where)
+  return parseVmConfig({
+    payload: { kernel, firmware, initramfs, cmdline },
+    cpus: optional(flags.cpus, text => parseOption('--cpus', text, cpusKeys)),
+    memory: optional(flags.memory, text => parseOption('--memory', text, memoryKeys)),
+    disks: flags.disk?.map(text => parseOption('--disk', text, diskKeys)),
+    net: flags.net?.map(text => parseOption('--net', text, netKeys)),
+    rng: optional(flags.rng, text => parseOption('--rng', text, rngKeys)),
+    serial: optional(flags.serial, text => parseChardev('--serial', text)),
+    console: optional(flags.console, text => parseChardev('--console', text)),
+    platform: optional(flags.platform, text => parseOption('--platform', text, platformKeys)),
+  })
 }
 
-function present(object: OptionObject): OptionObject {
-  return Object.fromEntries(Object.entries(object).filter(([, value]) => value !== undefined))
+function optional<T>(text: string | undefined, parse: (text: string) => T): T | undefined {
+  return text === undefined ? undefined : parse(text)
 }
 
-function cpusOf(text: string): OptionObject {
-  const { features, ...cpus } = parseOption('--cpus', text, cpusKeys)
-  if (!Array.isArray(features)) return cpus
-  const unknown = features.find(feature => feature !== 'amx')
-  if (unknown !== undefined) {
-    throw new TsvmmError('ERR_OPTION_INVALID', { option: '--cpus', reason: `features: unknown feature ${unknown}` })
+/** The flags that describe a configuration, every default said: configOf of them is the same configuration. */
+export function flagsOf(config: VmConfig): MachineFlags {
+  const { kernel, firmware, initramfs, cmdline } = config.payload
+  return {
+    ...(kernel === undefined ? {} : { kernel }),
+    ...(firmware === undefined ? {} : { firmware }),
+    ...(initramfs === undefined ? {} : { initramfs }),
+    ...(cmdline === '' ? {} : { cmdline }),
+    cpus: printOption(config.cpus, cpusKeys),
+    memory: printOption(config.memory, memoryKeys),
+    ...(config.disks.length === 0 ? {} : { disk: config.disks.map(disk => printOption(disk, diskKeys)) }),
+    ...(config.net.length === 0 ? {} : { net: config.net.map(card => printOption(card, netKeys)) }),
+    rng: printOption(config.rng, rngKeys),
+    serial: printChardev(config.serial),
+    console: printChardev(config.console),
+    platform: printOption(config.platform, platformKeys),
   }
-  return { ...cpus, features: { amx: features.length > 0 } }
-}
-
-function diskOf(text: string): OptionObject {
-  const disk = parseOption('--disk', text, diskKeys)
-  const type = disk['image_type']
-  if (typeof type !== 'string') return disk
-  const known = imageTypes[type.toLowerCase()]
-  if (known === undefined) {
-    throw new TsvmmError('ERR_OPTION_INVALID', {
-      option: '--disk',
-      reason: `image_type: ${type} is not supported yet; use raw`,
-    })
-  }
-  return { ...disk, image_type: known }
-}
-
-/** `off`, `null`, `tty` or `file=PATH`. */
-function chardevOf(option: string, text: string): OptionObject {
-  const [mode = '', ...rest] = text.split('=')
-  const modes: Readonly<Record<string, string>> = { off: 'Off', null: 'Null', tty: 'Tty', file: 'File' }
-  const known = modes[mode]
-  if (mode === 'pty' || mode === 'socket') {
-    throw new TsvmmError('ERR_OPTION_INVALID', { option, reason: `${mode} is not supported yet` })
-  }
-  if (known === undefined || rest.length > 0 !== (mode === 'file')) {
-    throw new TsvmmError('ERR_OPTION_INVALID', { option, reason: `${text} is none of off, null, tty, file=PATH` })
-  }
-  return mode === 'file' ? { mode: known, file: rest.join('=') } : { mode: known }
 }

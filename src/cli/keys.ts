@@ -1,62 +1,131 @@
 import type { OptionKeys } from './options.ts'
+import {
+  choice,
+  features,
+  number,
+  numberList,
+  path,
+  queueAffinity,
+  size,
+  text,
+  textList,
+  toggle,
+  topology,
+  vcpuAffinity,
+} from './values.ts'
 
-/** The keys of each option with structure: names and meanings are Cloud Hypervisor's. */
+/** The keys of each option with structure: names, meanings and defaults are Cloud Hypervisor's. */
 
 export const cpusKeys: OptionKeys = {
-  boot: { field: 'boot_vcpus', kind: 'number', help: 'vCPUs at boot, 1 to 254 [1]' },
-  max: { field: 'max_vcpus', kind: 'number', help: 'most vCPUs; must equal boot today' },
-  topology: { field: 'topology', kind: 'topology', help: 'threads:cores:dies:packages' },
-  max_phys_bits: { field: 'max_phys_bits', kind: 'number', help: 'most physical address bits [46]' },
-  affinity: { field: 'affinity', kind: 'affinity', help: 'host CPUs of vCPUs: [0@[2,3],1@[4-7]]' },
-  features: { field: 'features', kind: 'words', help: 'amx' },
-  nested: { field: 'nested', kind: 'switch', help: 'whether the guest may virtualize [on]' },
+  boot: { field: 'boot_vcpus', kind: number, help: 'vCPUs at boot, 1 to 254 [1]' },
+  max: { field: 'max_vcpus', kind: number, help: 'most vCPUs there can be; today as many as at boot [boot]' },
+  topology: {
+    field: 'topology',
+    kind: topology,
+    help: 'how the vCPUs look to the guest; the product is max [1:boot:1:1]',
+  },
+  max_phys_bits: { field: 'max_phys_bits', kind: number, help: 'most bits of a physical address [46]' },
+  affinity: { field: 'affinity', kind: vcpuAffinity, help: 'the host CPUs that each vCPU may run on [all]' },
+  features: { field: 'features', kind: features(['amx']), help: 'CPU features that are off otherwise [none]' },
+  nested: { field: 'nested', kind: toggle, help: 'the guest may virtualize, too [on]' },
+  kvm_hyperv: { field: 'kvm_hyperv', kind: toggle },
+  core_scheduling: {
+    field: 'core_scheduling',
+    kind: choice({ vm: 'Vm', vcpu: 'Vcpu', off: 'Off' }, 'vm|vcpu|off'),
+  },
+  profile: { field: 'profile', kind: choice({ host: 'Host' }, 'host') },
 }
 
 export const memoryKeys: OptionKeys = {
-  size: { field: 'size', kind: 'size', help: 'guest RAM [512M]' },
-  mergeable: { field: 'mergeable', kind: 'switch', help: 'let the host merge equal pages [off]' },
-  shared: { field: 'shared', kind: 'switch', help: 'memory other processes can map [off]' },
-  hugepages: { field: 'hugepages', kind: 'switch', help: 'huge pages reserved on the host [off]' },
-  hugepage_size: { field: 'hugepage_size', kind: 'size', help: '2M or 1G [2M]' },
-  prefault: { field: 'prefault', kind: 'switch', help: 'touch all pages at start [off]' },
-  thp: { field: 'thp', kind: 'switch', help: 'transparent huge pages [on]' },
-  reserve: { field: 'reserve', kind: 'switch', help: 'let the host account for all of it at once [on]' },
+  size: { field: 'size', kind: size, help: 'guest RAM, a multiple of 2M [512M]' },
+  mergeable: { field: 'mergeable', kind: toggle, help: 'the host may merge equal pages (KSM) [off]' },
+  shared: { field: 'shared', kind: toggle, help: 'memory that other processes can map [off]' },
+  hugepages: { field: 'hugepages', kind: toggle, help: 'take huge pages that the host has set aside [off]' },
+  hugepage_size: { field: 'hugepage_size', kind: size, help: '2M or 1G, with hugepages=on [2M]' },
+  prefault: { field: 'prefault', kind: toggle, help: 'take all pages from the host at start [off]' },
+  thp: { field: 'thp', kind: toggle, help: 'use transparent huge pages [on]' },
+  reserve: { field: 'reserve', kind: toggle, help: 'the host counts all of it as used from the start [off]' },
+  hotplug_method: {
+    field: 'hotplug_method',
+    kind: choice({ acpi: 'Acpi', 'virtio-mem': 'VirtioMem' }, 'acpi|virtio-mem'),
+  },
+  hotplug_size: { field: 'hotplug_size', kind: size },
+  hotplugged_size: { field: 'hotplugged_size', kind: size },
 }
 
+const rateLimiterKeys: OptionKeys = Object.fromEntries(
+  ['bw_size', 'bw_one_time_burst', 'bw_refill_time', 'ops_size', 'ops_one_time_burst', 'ops_refill_time'].map(key => [
+    key,
+    { field: 'rate_limiter_config', kind: number },
+  ]),
+)
+
+const pciKeys: OptionKeys = {
+  iommu: { field: 'iommu', kind: toggle },
+  pci_segment: { field: 'pci_segment', kind: number },
+  pci_device_id: { field: 'pci_device_id', kind: number },
+}
+
+const imageTypes = { raw: 'Raw', qcow2: 'Qcow2', vhd: 'FixedVhd', vhdx: 'Vhdx', vmdk: 'Vmdk' }
+
 export const diskKeys: OptionKeys = {
-  path: { field: 'path', kind: 'text', help: 'a raw image or block device' },
-  readonly: { field: 'readonly', kind: 'switch', help: 'the guest cannot write [off]' },
-  direct: { field: 'direct', kind: 'switch', help: "bypass the host's page cache [off]" },
-  num_queues: { field: 'num_queues', kind: 'number', help: 'request queues, a thread each [1]' },
-  queue_size: { field: 'queue_size', kind: 'number', help: 'entries of each, a power of two [128]' },
-  id: { field: 'id', kind: 'text', help: 'name of the device [_diskN]' },
-  serial: { field: 'serial', kind: 'text', help: 'serial number, at most 20 bytes' },
-  sparse: { field: 'sparse', kind: 'switch', help: 'give discarded blocks back to the host [on]' },
-  image_type: { field: 'image_type', kind: 'text', help: 'raw [raw]' },
+  path: { field: 'path', kind: path, isRequired: true, help: 'a raw image or a block device' },
+  readonly: { field: 'readonly', kind: toggle, help: 'the guest cannot write; readers may share the file [off]' },
+  direct: { field: 'direct', kind: toggle, help: "go past the host's page cache (O_DIRECT) [off]" },
+  num_queues: { field: 'num_queues', kind: number, help: 'request queues, a thread each, 1 to 256 [1]' },
+  queue_size: { field: 'queue_size', kind: number, help: 'entries of a queue, a power of two, 4 to 32768 [128]' },
+  id: { field: 'id', kind: text, help: 'name of the device [_diskN]' },
+  serial: { field: 'serial', kind: text, help: 'serial number that the guest sees, at most 20 bytes [id]' },
+  sparse: { field: 'sparse', kind: toggle, help: 'blocks that the guest discards go back to the host [on]' },
+  image_type: { field: 'image_type', kind: choice(imageTypes, 'raw'), help: 'format of the image [raw]' },
+  ...pciKeys,
+  vhost_user: { field: 'vhost_user', kind: toggle },
+  socket: { field: 'vhost_socket', kind: path },
+  backing_files: { field: 'backing_files', kind: toggle },
+  rate_limit_group: { field: 'rate_limit_group', kind: text },
+  queue_affinity: { field: 'queue_affinity', kind: queueAffinity },
+  lock_granularity: {
+    field: 'lock_granularity',
+    kind: choice({ full: 'Full', 'byte-range': 'ByteRange' }, 'full|byte-range'),
+  },
+  ...rateLimiterKeys,
 }
 
 export const netKeys: OptionKeys = {
-  tap: { field: 'tap', kind: 'text', help: 'tap interface, made where there is none' },
-  ip: { field: 'ip', kind: 'text', help: "IPv4 address of the host's side" },
-  mask: { field: 'mask', kind: 'text', help: 'its mask [255.255.255.0]' },
-  mac: { field: 'mac', kind: 'text', help: "the guest's MAC address [random]" },
-  host_mac: { field: 'host_mac', kind: 'text', help: "MAC address of the host's side" },
-  mtu: { field: 'mtu', kind: 'number', help: 'largest packet, 68 to 65535' },
-  num_queues: { field: 'num_queues', kind: 'number', help: 'receive and transmit queues together [2]' },
-  queue_size: { field: 'queue_size', kind: 'number', help: 'entries of each, a power of two [256]' },
-  id: { field: 'id', kind: 'text', help: 'name of the device [_netN]' },
-  fd: { field: 'fds', kind: 'numbers', help: 'descriptors of open tap queues, one a pair' },
-  offload_tso: { field: 'offload_tso', kind: 'switch', help: 'segmentation offload [on]' },
-  offload_ufo: { field: 'offload_ufo', kind: 'switch', help: 'UDP fragmentation offload [on]' },
-  offload_csum: { field: 'offload_csum', kind: 'switch', help: 'checksum offload [on]' },
+  tap: { field: 'tap', kind: text, help: 'tap interface, made where it does not exist [a new one]' },
+  ip: { field: 'ip', kind: text, help: "IPv4 address of the interface on the host's side [none]" },
+  mask: { field: 'mask', kind: text, help: 'its network mask [255.255.255.0]' },
+  mac: { field: 'mac', kind: text, help: 'MAC address of the card [random]' },
+  host_mac: { field: 'host_mac', kind: text, help: 'MAC address of the tap interface [the kernel chooses]' },
+  mtu: { field: 'mtu', kind: number, help: 'largest packet in bytes, 68 to 65535 [the interface has one]' },
+  num_queues: { field: 'num_queues', kind: number, help: 'receive and transmit queues together, 2 to 512 [2]' },
+  queue_size: { field: 'queue_size', kind: number, help: 'entries of a queue, a power of two, 2 to 32768 [256]' },
+  id: { field: 'id', kind: text, help: 'name of the device [_netN]' },
+  fd: { field: 'fds', kind: numberList, help: 'open descriptors of a tap, one for each pair of queues' },
+  offload_tso: { field: 'offload_tso', kind: toggle, help: 'TCP segmentation offload [on]' },
+  offload_ufo: { field: 'offload_ufo', kind: toggle, help: 'UDP fragmentation offload [on]' },
+  offload_csum: { field: 'offload_csum', kind: toggle, help: 'checksum offload [on]' },
+  ...pciKeys,
+  vhost_user: { field: 'vhost_user', kind: toggle },
+  socket: { field: 'vhost_socket', kind: path },
+  vhost_mode: { field: 'vhost_mode', kind: choice({ client: 'Client', server: 'Server' }, 'client|server') },
+  ...rateLimiterKeys,
 }
 
 export const rngKeys: OptionKeys = {
-  src: { field: 'src', kind: 'text', help: 'where random bytes come from [/dev/urandom]' },
+  src: { field: 'src', kind: path, help: 'where random bytes come from [/dev/urandom]' },
+  iommu: { field: 'iommu', kind: toggle },
 }
 
 export const platformKeys: OptionKeys = {
-  serial_number: { field: 'serial_number', kind: 'text', help: 'serial number of the machine' },
-  uuid: { field: 'uuid', kind: 'text', help: 'UUID of the machine' },
-  oem_strings: { field: 'oem_strings', kind: 'words', help: 'strings for programs in the guest: [a,b]' },
+  serial_number: { field: 'serial_number', kind: text, help: 'serial number of the machine' },
+  uuid: { field: 'uuid', kind: text, help: 'UUID of the machine' },
+  oem_strings: { field: 'oem_strings', kind: textList, help: 'strings for programs in the guest' },
+  num_pci_segments: { field: 'num_pci_segments', kind: number },
+  iommu_segments: { field: 'iommu_segments', kind: numberList },
+  iommu_address_width: { field: 'iommu_address_width_bits', kind: number },
+  tdx: { field: 'tdx', kind: toggle },
+  sev_snp: { field: 'sev_snp', kind: toggle },
+  iommufd: { field: 'iommufd', kind: toggle },
+  vfio_p2p_dma: { field: 'vfio_p2p_dma', kind: toggle },
 }

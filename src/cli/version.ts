@@ -10,5 +10,5 @@ const version = typeof TSVMM_VERSION === 'undefined' ? '0.0.0-source' : TSVMM_VE
  */
 export function versionText(invokedAs: string): string {
   const own = `tsvmm v${version}`
-  return basename(invokedAs) === 'cloud-hypervisor' ? `cloud-hypervisor v53.0.0\n${own}` : own
+  return basename(invokedAs) === 'cloud-hypervisor' ? `cloud-hypervisor v53.0\n${own}` : own
 }

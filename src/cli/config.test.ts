@@ -1,0 +1,49 @@
+import test from 'ava'
+import { parseVmConfig } from '../config/vm-config.ts'
+import { parseChardev, printChardev } from './chardev.ts'
+import { configOf, flagsOf } from './config.ts'
+
+test('flags become the configuration that the API has for them', t => {
+  const config = configOf({
+    ...{ kernel: 'vmlinux', initramfs: 'initrd', cmdline: 'console=ttyS0 quiet' },
+    ...{ cpus: 'boot=2', memory: 'size=1G,shared=on' },
+    disk: ['path=a', 'path=b,readonly=on,id=data'],
+    net: ['tap=tap0,mac=52:54:00:00:00:01'],
+    ...{ serial: 'tty', console: 'off', rng: 'src=/dev/random', platform: 'serial_number=7' },
+  })
+  t.deepEqual(
+    config,
+    parseVmConfig({
+      payload: { kernel: 'vmlinux', initramfs: 'initrd', cmdline: 'console=ttyS0 quiet' },
+      cpus: { boot_vcpus: 2 },
+      memory: { size: 2 ** 30, shared: true },
+      disks: [{ path: 'a' }, { path: 'b', readonly: true, id: 'data' }],
+      net: [{ tap: 'tap0', mac: '52:54:00:00:00:01' }],
+      ...{ serial: { mode: 'Tty' }, console: { mode: 'Off' }, rng: { src: '/dev/random' } },
+      platform: { serial_number: '7' },
+    }),
+  )
+  t.deepEqual(configOf(flagsOf(config)), config, 'and the other way')
+})
+
+test('targets of the serial port and the console', t => {
+  t.deepEqual(parseChardev('--serial', 'file=/a=b'), { mode: 'File', file: '/a=b' })
+  t.deepEqual(parseChardev('--console', 'tty,iommu=off'), { mode: 'Tty', iommu: false })
+  t.deepEqual(parseChardev('--serial', printChardev({ mode: 'File', file: 'a,"b' })), { mode: 'File', file: 'a,"b' })
+  t.throws(() => parseChardev('--serial', 'file'), { message: '--serial: file: has no path' })
+  t.throws(() => parseChardev('--serial', 'off=1'), { message: '--serial: off: takes no value' })
+  t.throws(() => parseChardev('--serial', 'tty,off'), { message: '--serial: off: there is another target' })
+  t.throws(() => parseChardev('--serial', 'iommu=on'), { message: '--serial: has no target' })
+  t.throws(() => parseChardev('--serial', 'toString'), { message: /^--serial: toString is none of/ })
+})
+
+test('what has no machinery yet is refused, what asks for nothing is not', t => {
+  t.throws(() => configOf({ kernel: 'k', serial: 'pty' }), { message: '--serial: mode: Pty is not supported yet' })
+  t.throws(() => configOf({ kernel: 'k', serial: 'socket=/s' }), {
+    message: '--serial: mode: Socket is not supported yet',
+  })
+  t.throws(() => configOf({ kernel: 'k', disk: ['path=a,iommu=on'] }), {
+    message: '--disk: iommu: is not supported yet',
+  })
+  t.notThrows(() => configOf({ kernel: 'k', disk: ['path=a,iommu=off,backing_files=off,pci_segment=0'] }))
+})

@@ -1,0 +1,66 @@
+import { readFileSync } from 'node:fs'
+import test, { type ExecutionContext } from 'ava'
+import { execa } from 'execa'
+import { keyLines, machineFlags, programFlags } from './flags.ts'
+import { createProgram } from './program.ts'
+import { versionText } from './version.ts'
+
+const program = new URL('./tsvmm.ts', import.meta.url).pathname
+const reference = new URL('../../docs/reference/cli.md', import.meta.url)
+
+async function refuses(t: ExecutionContext, args: readonly string[], exitCode: number, message: string): Promise<void> {
+  const result = await execa(process.execPath, [program, ...args], { reject: false, stdin: 'ignore' })
+  t.is(result.stderr, `tsvmm: error: ${message}`)
+  t.is(result.exitCode, exitCode)
+  t.is(result.stdout, '')
+}
+
+test('wrong usage is one line and exit code 2', async t => {
+  await refuses(t, ['--kerne', 'x'], 2, "unknown option '--kerne'; did you mean --kernel?")
+  await refuses(t, ['--kernel', 'x', '--disk', 'pat=a'], 2, '--disk: unknown key pat; did you mean path?')
+  await refuses(t, ['--kernel'], 2, "option '--kernel <PATH>' argument missing")
+  await refuses(t, ['--kernel', 'x', '--memory', 'size=1Q'], 2, '--memory: size: 1Q is not a size like 512M')
+})
+
+test("Cloud Hypervisor's flags without machinery are refused by name", async t => {
+  await refuses(t, ['--kernel', 'x', '--balloon', 'size=1G'], 2, '--balloon: is not supported yet')
+  await refuses(t, ['--kernel', 'x', '--no-shutdown'], 2, '--no-shutdown: is not supported yet')
+  await refuses(t, ['--seccomp', 'false'], 1, '--kernel: is missing: a machine needs something to boot')
+})
+
+test('a configuration that does not fit is one line and exit code 1', async t => {
+  await refuses(
+    t,
+    ['--kernel', 'x', '--disk', 'path=a,queue_size=100'],
+    1,
+    '--disk: queue_size: 100 is not a power of two',
+  )
+})
+
+test('several disks follow one flag, and the flag may be repeated', t => {
+  const flags = createProgram('tsvmm').parse(['--disk', 'path=a', 'path=b', '--kernel', 'k', '--disk', 'path=c'], {
+    from: 'user',
+  })
+  t.deepEqual(flags.opts()['disk'], ['path=a', 'path=b', 'path=c'])
+})
+
+test('the version has its own line first, or the one that clients of Cloud Hypervisor parse', t => {
+  t.regex(versionText('/usr/bin/tsvmm'), /^tsvmm v\S+$/)
+  t.regex(versionText('/usr/bin/cloud-hypervisor'), /^cloud-hypervisor v53\.0\ntsvmm v\S+$/)
+})
+
+test('help and reference tell of every flag and key', t => {
+  const help = createProgram('tsvmm').helpInformation()
+  const page = readFileSync(reference, 'utf8')
+  for (const { flag, keys } of [...machineFlags, ...programFlags]) {
+    t.true(help.includes(flag), `help has no ${flag}`)
+    t.true(page.includes(`\`${flag}\``), `the reference has no ${flag}`)
+    for (const { form, help: line } of keyLines(keys ?? {})) {
+      t.true(help.includes(form), `help has no ${form}`)
+      t.true(
+        page.includes(`| \`${form.replaceAll('|', '\\|')}\` | ${line.replaceAll('|', '\\|')} |`),
+        `the reference has no ${flag} ${form}: ${line}`,
+      )
+    }
+  }
+})
