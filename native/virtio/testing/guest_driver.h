@@ -130,8 +130,9 @@ class GuestDriver {
     for (size_t number = 0; number < buffers.size(); ++number) {
       const bool last = number + 1 == buffers.size();
       const auto flags = (buffers[number].writable ? VRING_DESC_F_WRITE : 0) | (last ? 0 : VRING_DESC_F_NEXT);
-      ram_.at<vring_desc>(table)[number] = {buffers[number].address, buffers[number].length,
-                                            static_cast<uint16_t>(flags), static_cast<uint16_t>(number + 1)};
+      const vring_desc entry{buffers[number].address, buffers[number].length, static_cast<uint16_t>(flags),
+                             static_cast<uint16_t>(number + 1)};
+      std::memcpy(ram_.at<char>(table) + number * sizeof(entry), &entry, sizeof(entry));
     }
     const auto head = free_.back();
     free_.pop_back();
