@@ -1,24 +1,68 @@
-import { chmodSync, readFileSync } from 'node:fs'
+import { createHash } from 'node:crypto'
+import { chmodSync, globSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { basename } from 'node:path'
 import { build } from 'esbuild'
+import { execa } from 'execa'
 
-/** Bundles the program and the library into dist/. */
+/**
+ * Bundles the program and the library into dist/, with the library's types. `--if-changed` does nothing where the sources
+ * are those of the last time.
+ */
 const root = new URL('..', import.meta.url).pathname
-const { version } = JSON.parse(readFileSync(`${root}package.json`, 'utf8'))
+const keyFile = `${root}dist/.key`
 
-await build({
-  absWorkingDir: root,
-  entryPoints: { tsvmm: 'src/cli/tsvmm.ts', index: 'src/index.ts' },
-  outdir: 'dist',
-  bundle: true,
-  splitting: true,
-  format: 'esm',
-  platform: 'node',
-  target: 'node24',
-  define: { TSVMM_VERSION: JSON.stringify(version) },
-  // commander is CommonJS: its require of node's own modules needs one.
-  banner: {
-    js: "import { createRequire as createRequireForBundle } from 'node:module'; const require = createRequireForBundle(import.meta.url);",
-  },
-  logLevel: 'warning',
-})
-chmodSync(`${root}dist/tsvmm.js`, 0o755)
+function sourcesKey(): string {
+  const hash = createHash('sha256')
+  const files = ['package-lock.json', 'package.json', 'scripts/bundle.ts', ...globSync('src/**/*.ts', { cwd: root })]
+  for (const file of files.filter(each => !each.endsWith('.test.ts')).toSorted()) {
+    hash.update(`${file}\0`).update(readFileSync(`${root}${file}`))
+  }
+  return hash.digest('hex')
+}
+
+function isUpToDate(key: string): boolean {
+  try {
+    return readFileSync(keyFile, 'utf8') === key
+  } catch {
+    return false
+  }
+}
+
+async function bundle(): Promise<void> {
+  const { version } = JSON.parse(readFileSync(`${root}package.json`, 'utf8'))
+  const { metafile } = await build({
+    absWorkingDir: root,
+    entryPoints: { tsvmm: 'src/cli/tsvmm.ts', index: 'src/index.ts' },
+    outdir: 'dist',
+    bundle: true,
+    splitting: true,
+    metafile: true,
+    format: 'esm',
+    platform: 'node',
+    target: 'node24',
+    define: { TSVMM_VERSION: JSON.stringify(version) },
+    // commander is CommonJS: its require of node's own modules needs one.
+    banner: {
+      js: "import { createRequire as createRequireForBundle } from 'node:module'; const require = createRequireForBundle(import.meta.url);",
+    },
+    logLevel: 'warning',
+  })
+  chmodSync(`${root}dist/tsvmm.js`, 0o755)
+  // Chunks are named by their content: those of earlier builds are nobody's any more.
+  const made = new Set(Object.keys(metafile.outputs).map(path => basename(path)))
+  for (const file of globSync('*.js', { cwd: `${root}dist` })) {
+    if (!made.has(file)) rmSync(`${root}dist/${file}`)
+  }
+}
+
+async function declareTypes(): Promise<void> {
+  rmSync(`${root}dist/types`, { recursive: true, force: true })
+  await execa('tsc', ['-p', 'tsconfig.types.json'], { cwd: root, preferLocal: true, stdio: 'inherit' })
+}
+
+const key = sourcesKey()
+if (process.argv.includes('--if-changed') && isUpToDate(key)) process.exit()
+mkdirSync(`${root}dist`, { recursive: true })
+rmSync(keyFile, { force: true })
+await Promise.all([bundle(), declareTypes()])
+writeFileSync(keyFile, key)

@@ -1,10 +1,15 @@
 import { execa } from 'execa'
+import { clangTidy } from './lib/clang-tidy.ts'
 
-/** One check of the sources; its output is shown only where it fails. */
+/** One check of the sources; returns what it found, '' for nothing. */
 interface Check {
   readonly name: string
-  readonly command: string
-  readonly args: readonly string[]
+  run(): Promise<string>
+}
+
+async function output(command: string, args: readonly string[]): Promise<string> {
+  const { failed, all, message } = await execa(command, args, { all: true, reject: false, preferLocal: true })
+  return failed ? all || (message ?? command) : ''
 }
 
 async function nativeSources(): Promise<string[]> {
@@ -12,26 +17,29 @@ async function nativeSources(): Promise<string[]> {
   return stdout.split('\n').filter(line => line !== '')
 }
 
-async function checks(): Promise<Check[]> {
-  const sources = await nativeSources()
-  return [
-    { name: 'format and lint', command: 'biome', args: ['ci', '--error-on-warnings', '.'] },
-    { name: 'types', command: 'tsc', args: ['-p', '.'] },
-    { name: 'layers', command: 'depcruise', args: ['src'] },
-    { name: 'native format', command: 'clang-format', args: ['--dry-run', '--Werror', ...sources] },
-  ]
-}
+const checks: readonly Check[] = [
+  { name: 'format and lint', run: () => output('biome', ['ci', '--colors=off', '--error-on-warnings', '.']) },
+  { name: 'types', run: () => output('tsc', ['-p', '.']) },
+  { name: 'layers', run: () => output('depcruise', ['src']) },
+  {
+    name: 'native format',
+    run: async () => output('clang-format', ['--dry-run', '--Werror', ...(await nativeSources())]),
+  },
+  { name: 'native lint', run: async () => clangTidy(await nativeSources()) },
+]
 
-/** Runs every check; returns how many passed and failed. */
+/** Runs every check; returns how many passed and failed. What a check finds is shown. */
 export async function lint(): Promise<{ passed: number; failed: number }> {
   let passed = 0
   let failed = 0
-  for (const { name, command, args } of await checks()) {
-    const { failed: isFailed, all } = await execa(command, args, { all: true, reject: false, preferLocal: true })
-    console.log(`${isFailed ? 'not ok' : 'ok'} lint: ${name}`)
-    if (isFailed) console.log(all)
-    if (isFailed) failed += 1
-    else passed += 1
+  for (const { name, run } of checks) {
+    const found = await run()
+    console.log(`${found === '' ? 'ok' : 'not ok'} lint: ${name}`)
+    if (found === '') passed += 1
+    else {
+      failed += 1
+      console.log(found)
+    }
   }
   return { passed, failed }
 }

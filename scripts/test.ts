@@ -7,6 +7,7 @@ import { lint } from './lint.ts'
 /**
  * All tests: lint, native (plain and under sanitizers), units with the addon on the local KVM device, and the boots, in the
  * nested lab where the CPU cannot virtualize. The last line says how many passed, failed and were skipped.
+ * `--long` adds what takes long; `--only WORD` runs the stages with that word in their name.
  */
 const { values } = parseArgs({ options: { long: { type: 'boolean' }, only: { type: 'string' } } })
 
@@ -66,11 +67,19 @@ const stages: readonly Stage[] = [
 ]
 
 let total = noCounts
+if (values.only !== undefined && !stages.some(stage => stage.name.includes(values.only ?? ''))) {
+  console.error(`no stage has ${values.only} in its name: ${stages.map(stage => stage.name).join(', ')}`)
+  process.exit(2)
+}
 for (const stage of stages) {
   if (values.only !== undefined && !stage.name.includes(values.only)) continue
   const begun = performance.now()
   console.log(`# ${stage.name}`)
-  const counts = await stage.run()
+  const counts = await stage.run().catch((error: unknown) => {
+    // A stage that cannot even run is one failure; the others still have their say.
+    console.log(error instanceof Error ? error.message : error)
+    return { ...noCounts, failed: 1 }
+  })
   const seconds = ((performance.now() - begun) / 1000).toFixed(0)
   console.log(
     `# ${stage.name}: ${counts.passed} passed, ${counts.failed} failed, ${counts.skipped} skipped in ${seconds} s`,
