@@ -74,7 +74,8 @@ async function outcome(
   })
   const overdue = timers.after(limits.commandSeconds, () => false, { kind: 'timeout' })
   const finished = control.done.then(code => ({ kind: 'exited', code }) as const)
-  return Promise.race([finished, died, failedToStart, interrupted, slow, overdue])
+  // Awaited here: the timers must not end before the race does.
+  return await Promise.race([finished, died, failedToStart, interrupted, slow, overdue])
 }
 
 /** One line for a lab that ended by itself, from what its kernel or QEMU said last. */
