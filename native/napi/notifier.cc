@@ -4,6 +4,8 @@
 #include <mutex>
 #include <utility>
 
+#include "napi/exceptions.h"
+
 namespace tsvmm {
 
 // Shared with calls that are still queued when the Notifier goes.
@@ -27,6 +29,7 @@ Notifier::Notifier(Napi::Env env, const char* name, std::function<void(Napi::Env
     Napi::HandleScope scope(call_env);
     // A copy, since it may close the Notifier, which takes the original away.
     if (const auto work = state->work) work(Napi::Env(call_env));
+    report_uncaught(call_env);
   };
   const auto status = napi_create_threadsafe_function(env, nullptr, nullptr, Napi::String::New(env, name), 0, 1,
                                                       context, finalize, context, call, &state_->function);

@@ -2,6 +2,7 @@
 
 #include <sys/ioctl.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include "kvm/kvm.h"
@@ -119,11 +120,13 @@ void VcpuBinding::set_cpuid(const Napi::CallbackInfo& info) {
 #if defined(__x86_64__)
   const auto* vcpu = parked_vcpu(info.Env());
   if (vcpu == nullptr) return;
-  const auto entries = read_words<uint64_t>(info[0], "entries");
-  if (!entries) return;
-  // The header is as long as one word, so the entries follow it as they are.
-  std::vector<uint64_t> table{entries->size() * sizeof(uint64_t) / sizeof(kvm_cpuid_entry2)};
-  table.insert(table.end(), entries->begin(), entries->end());
+  const auto bytes = read_bytes(info[0], "entries");
+  if (!bytes) return;
+  if (bytes->size() % sizeof(kvm_cpuid_entry2) != 0) return throw_failure(info.Env(), {EINVAL, "KVM_SET_CPUID2"});
+  // The header is as long as one word: a count and padding.
+  std::vector<uint64_t> table(1 + bytes->size() / sizeof(uint64_t));
+  reinterpret_cast<kvm_cpuid2*>(table.data())->nent = static_cast<uint32_t>(bytes->size() / sizeof(kvm_cpuid_entry2));
+  std::ranges::copy(*bytes, reinterpret_cast<uint8_t*>(table.data() + 1));
   control(info.Env(), vcpu->fd(), KVM_SET_CPUID2, table.data(), "KVM_SET_CPUID2");
 #else
   throw_failure(info.Env(), {ENOTSUP, "KVM_SET_CPUID2"});

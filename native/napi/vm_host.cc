@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "napi/addon_data.h"
+#include "napi/exceptions.h"
 
 namespace tsvmm {
 
@@ -78,16 +79,18 @@ Result<> VmHost::run(size_t index, const std::string& thread_name) {
   return vcpu(index).vcpu->run(thread_name);
 }
 
-Napi::Promise VmHost::park(size_t index) {
+Napi::Value VmHost::park(size_t index) {
   auto& entry = vcpu(index);
-  entry.parking.push_back(Napi::Promise::Deferred::New(env_));
-  auto promise = entry.parking.back().Promise();
+  napi_deferred deferred = nullptr;
+  napi_value promise = nullptr;
+  if (napi_create_promise(env_, &deferred, &promise) != napi_ok) return env_.Undefined();
+  entry.parking.push_back(deferred);
   entry.vcpu->request_park();
   // Settled from the event loop, never here: this may be a handler's own call, with writes posted before it still to be
   // delivered.
   notifier_->keep_alive(env_, true);
   notifier_->notify();
-  return promise;
+  return Napi::Value(env_, promise);
 }
 
 void VmHost::keep_bytes(const std::shared_ptr<Window>& window, Napi::ObjectReference bytes) {
@@ -98,8 +101,19 @@ void VmHost::keep_bytes(const std::shared_ptr<Window>& window, Napi::ObjectRefer
 void VmHost::serve() {
   // Handlers may close the VM. The host itself stays: finalizers run in a turn of their own.
   channel_->serve(*this);
+  if (!closed_ && channel_->is_collecting()) serve_later();
   if (!closed_) settle();
-  if (!uncaught_.IsEmpty()) std::exchange(uncaught_, {}).ThrowAsJavaScriptException();
+}
+
+void VmHost::serve_later() {
+  if (std::exchange(serving_later_, true)) return;
+  const auto come_back = [self = self_](const Napi::CallbackInfo&) {
+    if (*self == nullptr) return;
+    (*self)->serving_later_ = false;
+    (*self)->serve();
+  };
+  const auto set_timeout = env_.Global().Get("setTimeout").As<Napi::Function>();
+  set_timeout.Call({Napi::Function::New(env_, come_back), Napi::Number::New(env_, TrapChannel::kCollectMs)});
 }
 
 void VmHost::settle() {
@@ -114,11 +128,14 @@ void VmHost::settle() {
     if (const auto stop = vcpus_[index]->vcpu->take_stop()) deliver_stop(index, *stop);
   }
   if (closed_) return;
-  for (const auto index : parked) {
-    for (auto& deferred : std::exchange(vcpus_[index]->parking, {})) deferred.Resolve(env_.Undefined());
-  }
+  for (const auto index : parked) resolve_parking(*vcpus_[index]);
   const auto is_idle = [](const auto& entry) { return entry->parking.empty() && entry->vcpu->is_parked(); };
   if (std::ranges::all_of(vcpus_, is_idle)) notifier_->keep_alive(env_, false);
+}
+
+void VmHost::resolve_parking(VcpuEntry& entry) {
+  // Where the environment is being torn down this fails, and nobody is left to hear of it.
+  for (auto* deferred : std::exchange(entry.parking, {})) napi_resolve_deferred(env_, deferred, env_.Undefined());
 }
 
 void VmHost::deliver_stop(size_t index, const VcpuStop& stop) {
@@ -167,34 +184,38 @@ Napi::Value VmHost::call(const Napi::FunctionReference& handler, const std::init
       napi_call_function(env_, handlers_.Value(), handler.Value(), arguments.size(), arguments.begin(), &result);
   if (status == napi_ok) return Napi::Value(env_, result);
   ok = false;
-  fail(env_.GetAndClearPendingException());
+  fail();
   return env_.Undefined();
 }
 
-void VmHost::fail(Napi::Error error) {
-  if (failed_ || closed_) {
-    uncaught_ = std::move(error);
+void VmHost::fail() {
+  const auto error = take_exception(env_);
+  const bool is_first = !failed_ && !closed_;
+  failed_ = true;
+  if (is_first) {
+    for (const auto& entry : vcpus_) entry->vcpu->request_park();
+  }
+  // Nothing was thrown: the environment is being terminated.
+  if (error == nullptr) return;
+  if (!is_first) {
+    napi_fatal_exception(env_, error);
     return;
   }
-  failed_ = true;
-  for (const auto& entry : vcpus_) entry->vcpu->request_park();
   napi_value result = nullptr;
-  napi_value argument = error.Value();
-  const auto status = napi_call_function(env_, env_.Undefined(), on_error_.Value(), 1, &argument, &result);
-  // Thrown at the end: until then it would make every other call into JavaScript fail.
-  if (status != napi_ok) uncaught_ = env_.GetAndClearPendingException();
+  if (napi_call_function(env_, env_.Undefined(), on_error_.Value(), 1, &error, &result) != napi_ok) {
+    report_uncaught(env_);
+  }
 }
 
 void VmHost::close() {
   if (std::exchange(closed_, true)) return;
+  *self_ = nullptr;
   napi_remove_env_cleanup_hook(env_, close_at_exit, this);
   channel_->shut();
   for (const auto& entry : vcpus_) entry->vcpu.reset();
   notifier_->close();
   Napi::HandleScope scope(env_);
-  for (const auto& entry : vcpus_) {
-    for (auto& deferred : std::exchange(entry->parking, {})) deferred.Resolve(env_.Undefined());
-  }
+  for (const auto& entry : vcpus_) resolve_parking(*entry);
   vm_.reset();
   kept_.clear();
   for (auto* handler : {&read_, &write_, &end_of_interrupt_, &stopped_, &on_error_}) handler->Reset();

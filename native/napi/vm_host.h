@@ -37,7 +37,7 @@ class VmHost final : public TrapHandler {
     explicit VcpuEntry(TrapPort& its_port) : port(its_port) {}
     TrapPort& port;
     std::unique_ptr<Vcpu> vcpu;
-    std::vector<Napi::Promise::Deferred> parking;
+    std::vector<napi_deferred> parking;  // promises of who asked it to park
   };
   // The index of the new vCPU.
   Result<size_t> create_vcpu(uint32_t id);
@@ -45,7 +45,7 @@ class VmHost final : public TrapHandler {
   const std::vector<std::unique_ptr<VcpuEntry>>& vcpus() const { return vcpus_; }
 
   Result<> run(size_t index, const std::string& thread_name);
-  Napi::Promise park(size_t index);
+  Napi::Value park(size_t index);
 
   // A window's bytes stay where they are until no vCPU can see the window any more: one may be in the middle of an
   // access when it is unmapped.
@@ -59,14 +59,17 @@ class VmHost final : public TrapHandler {
 
  private:
   void serve();
+  // Comes back for posted writes after a while.
+  void serve_later();
   // Of vCPUs that are parked: tells why they stopped, and resolves the promises of those who asked them to park.
   void settle();
+  void resolve_parking(VcpuEntry& entry);
   void deliver_stop(size_t index, const VcpuStop& stop);
   // Calls a handler. The first error stops the machine and goes to on_error; a later one, or one of a closed machine,
   // is nobody's and so becomes an uncaught exception.
   Napi::Value call(const Napi::FunctionReference& handler, const std::initializer_list<napi_value>& arguments,
                    bool& ok);
-  void fail(Napi::Error error);
+  void fail();
 
   Napi::Env env_;
   std::unique_ptr<Vm> vm_;
@@ -87,10 +90,11 @@ class VmHost final : public TrapHandler {
   Napi::FunctionReference end_of_interrupt_;
   Napi::FunctionReference stopped_;
   Napi::FunctionReference on_error_;
-  // An error that nobody takes, until nothing more is called.
-  Napi::Error uncaught_;
   bool failed_ = false;
   bool closed_ = false;
+  bool serving_later_ = false;
+  // Outlives the host in timers that are still to come: nullptr once it is closed.
+  std::shared_ptr<VmHost*> self_ = std::make_shared<VmHost*>(this);
 };
 
 }  // namespace tsvmm

@@ -1,6 +1,9 @@
 import { addon, type NativeVcpu, type NativeVm, type NativeWindow, type TrapHandlers, type VcpuStop } from '../addon.ts'
 
-/** Instructions of a 16-bit guest as bytes (Intel SDM Vol. 2); ports below 256. */
+/**
+ * Instructions of a 16-bit guest as bytes (Intel SDM Vol. 2); ports below 256. `out8` and `undefinedInstruction` are the
+ * same in 32 bits.
+ */
 export const op = {
   /** mov al, value; out port, al */
   out8: (port: number, value: number) => [0xb0, value, 0xe6, port],
@@ -35,7 +38,8 @@ export const op = {
     ...[0xfc, 0xf3, 0x6e],
   ],
   enableInterrupts: [0xfb],
-  breakpoint: [0xcc],
+  /** ud2 */
+  undefinedInstruction: [0x0f, 0x0b],
   halt: [0xf4],
   /** hlt; jmp back to it */
   haltForever: [0xf4, 0xeb, 0xfd],
@@ -52,7 +56,13 @@ const enableSplitIrqchip = 121
 
 /** Offsets in struct kvm_regs and struct kvm_sregs (arch/x86/include/uapi/asm/kvm.h). */
 const regs = { sizeBytes: 144, rip: 128, rflags: 136 } as const
-const sregs = { csBase: 0, csSelector: 12, idtLimit: 216 } as const
+const sregs = { csBase: 0, csSelector: 12, idtLimit: 216, cr0: 224 } as const
+/** struct kvm_segment; from its type on come present, dpl, db, s, l, g. */
+const segment = { sizeBytes: 24, limit: 8, selector: 12, type: 14 } as const
+const codeSegment = 11
+const dataSegment = 3
+/** cs, ds, es, fs, gs, ss */
+const segmentTypes = [codeSegment, dataSegment, dataSegment, dataSegment, dataSegment, dataSegment] as const
 const rflagsReserved = 2n
 
 export type Access = { readonly offset: number; readonly width: number; readonly value?: number }
@@ -120,10 +130,18 @@ export class TinyGuest {
     vcpu.setRegisters('regs', general)
   }
 
-  /** No interrupt or exception finds its handler: the first is a triple fault. */
-  withoutInterruptTable(vcpu: NativeVcpu): void {
+  /** Flat 32-bit protected mode without an interrupt table: the first exception is a triple fault. */
+  protect(vcpu: NativeVcpu): void {
     const special = vcpu.getRegisters('sregs')
-    new DataView(special.buffer).setUint16(sregs.idtLimit, 0, true)
+    const view = new DataView(special.buffer)
+    for (const [place, type] of segmentTypes.entries()) {
+      const base = place * segment.sizeBytes
+      view.setUint32(base + segment.limit, 0xffff_ffff, true)
+      view.setUint16(base + segment.selector, type === codeSegment ? 8 : 16, true)
+      special.set([type, 1, 0, 1, 1, 0, 1], base + segment.type)
+    }
+    view.setUint16(sregs.idtLimit, 0, true)
+    view.setUint8(sregs.cr0, view.getUint8(sregs.cr0) | 1)
     vcpu.setRegisters('sregs', special)
   }
 
