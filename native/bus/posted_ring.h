@@ -17,6 +17,10 @@ struct PostedWrite {
 
 class PostedRing {
  public:
+  // A kernel log line is about 80 writes to the UART; a ring of this size takes the longest ones while JavaScript wakes
+  // up.
+  static constexpr uint32_t kCapacity = 1024;
+
   // Producer. False where the ring is full.
   bool push(const PostedWrite& write) {
     const auto tail = tail_.load(std::memory_order_relaxed);
@@ -46,10 +50,6 @@ class PostedRing {
 
   // Consumer: how many wait, at least.
   uint32_t size() const { return tail_.load(std::memory_order_seq_cst) - head_.load(std::memory_order_relaxed); }
-
-  // A kernel log line is about 80 writes to the UART; a ring of this size takes the longest ones while JavaScript wakes
-  // up.
-  static constexpr uint32_t kCapacity = 1024;
 
  private:
   std::array<PostedWrite, kCapacity> entries_{};

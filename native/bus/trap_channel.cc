@@ -8,9 +8,10 @@ namespace tsvmm {
 
 namespace {
 
-// Sleeping and waking costs some 70 microseconds, so waiting longer than a few times that never pays.
+// Sleeping and waking costs some 70 microseconds on hardware and several times that where the host is itself virtual;
+// waiting longer than that never pays.
 constexpr uint64_t kFirstWaitNs = 10'000;
-constexpr uint64_t kLongestWaitNs = 200'000;
+constexpr uint64_t kLongestWaitNs = 1'000'000;
 // How long serve() may keep the event loop from everything else.
 constexpr uint64_t kLongestServeNs = 4'000'000;
 
@@ -69,10 +70,10 @@ void TrapPort::post(const Window& window, uint32_t offset, uint32_t width, uint3
   const PostedWrite write{window.id(), offset, width, value};
   while (!ring_.push(write)) {
     if (channel_.shut_.load(std::memory_order_acquire)) return;
-    channel_.announce();
+    channel_.announce_posted(ring_.size());
     ring_.wait_for_room();
   }
-  channel_.announce();
+  channel_.announce_posted(ring_.size());
 }
 
 uint32_t TrapPort::ask(const TrapRequest& request) {
@@ -81,7 +82,7 @@ uint32_t TrapPort::ask(const TrapRequest& request) {
   state_.store(kRequested, std::memory_order_seq_cst);
   // shut() has either seen the request and answers it, or is seen here.
   if (channel_.shut_.load(std::memory_order_seq_cst)) return UINT32_MAX;
-  channel_.announce();
+  channel_.announce_request();
   const auto answered = [&] { return state_.load(std::memory_order_acquire) == kAnswered; };
   if (poll_for(spin_ns_, answered)) {
     spin_ns_ = std::max(spin_ns_, kFirstWaitNs);
@@ -107,22 +108,33 @@ TrapChannel::TrapChannel(std::function<bool()> wake) : wake_(std::move(wake)) {}
 
 TrapPort& TrapChannel::add_port() { return *ports_.emplace_back(std::make_unique<TrapPort>(*this)); }
 
-void TrapChannel::announce() {
-  // Pairs with the store in serve(): either this sees false and wakes, or serve() sees what was published before.
-  if (!attentive_.load(std::memory_order_seq_cst)) wake();
+void TrapChannel::announce_request() {
+  // Pairs with the store at the end of serve(): either this sees that nobody looks and wakes, or serve() sees what was
+  // published before. The same holds for posted writes.
+  if (attention_.load(std::memory_order_seq_cst) != kAttentive) wake();
+}
+
+void TrapChannel::announce_posted(uint32_t waiting) {
+  const auto attention = attention_.load(std::memory_order_seq_cst);
+  const bool is_filling = waiting > PostedRing::kCapacity / 2;
+  if (attention == kAsleep || (attention == kCollecting && is_filling)) wake();
 }
 
 void TrapChannel::wake() {
   if (wake_()) wakeups_.fetch_add(1, std::memory_order_relaxed);
 }
 
-bool TrapChannel::has_work() const {
-  return std::ranges::any_of(ports_, [](const auto& port) {
-    return port->state_.load(std::memory_order_seq_cst) == TrapPort::kRequested || port->ring_.size() != 0;
-  });
+bool TrapChannel::has_requests() const {
+  return std::ranges::any_of(
+      ports_, [](const auto& port) { return port->state_.load(std::memory_order_seq_cst) == TrapPort::kRequested; });
 }
 
-void TrapChannel::serve_once(TrapHandler& handler, bool& ok) {
+bool TrapChannel::has_posted() const {
+  return std::ranges::any_of(ports_, [](const auto& port) { return port->ring_.size() != 0; });
+}
+
+bool TrapChannel::serve_once(TrapHandler& handler, bool& ok) {
+  bool has_posted = false;
   // Handlers may add ports (a hotplugged vCPU): the index stays valid where an iterator would not.
   for (size_t index = 0; index < ports_.size(); ++index) {
     auto& port = *ports_[index];
@@ -130,10 +142,12 @@ void TrapChannel::serve_once(TrapHandler& handler, bool& ok) {
     const bool requested = port.state_.load(std::memory_order_acquire) == TrapPort::kRequested;
     // No more than there are now: a guest that never stops posting must not keep everybody else waiting.
     for (auto left = port.ring_.size(); left > 0; --left) {
+      has_posted = true;
       if (const auto write = port.ring_.pop()) handler.posted(*write, ok);
     }
     if (requested) port.reply(handler.trap(port.request_, ok));
   }
+  return has_posted;
 }
 
 bool TrapChannel::deliver_pending(TrapHandler& handler) {
@@ -147,17 +161,19 @@ bool TrapChannel::serve(TrapHandler& handler) {
   // Requests that come soon after this thread left would have been worth waiting for.
   if (left_at_ns_ != 0)
     linger_ns_ = began - left_at_ns_ < kLongestWaitNs ? lengthened(linger_ns_) : shortened(linger_ns_);
-  attentive_.store(true, std::memory_order_seq_cst);
+  attention_.store(kAttentive, std::memory_order_seq_cst);
   bool ok = true;
+  bool had_posted = false;
   for (;;) {
-    serve_once(handler, ok);
+    had_posted = serve_once(handler, ok) || had_posted;
     if (!ok || shut_.load(std::memory_order_acquire)) break;
     if (now_ns() - began > kLongestServeNs) break;
-    if (!poll_for(linger_ns_, [this] { return has_work(); })) break;
+    // A posted write is not worth waiting for: nobody waits for it either.
+    if (!poll_for(linger_ns_, [this] { return has_requests(); })) break;
   }
-  attentive_.store(false, std::memory_order_seq_cst);
+  attention_.store(had_posted ? kCollecting : kAsleep, std::memory_order_seq_cst);
   left_at_ns_ = now_ns();
-  if (has_work()) wake();
+  if (has_requests() || (!had_posted && has_posted())) wake();
   return ok;
 }
 

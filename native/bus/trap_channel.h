@@ -88,6 +88,11 @@ class TrapChannel {
   // has called `wake` itself). False where the handler failed; every request is answered nevertheless.
   bool serve(TrapHandler& handler);
 
+  // JavaScript thread, after serve(): posted writes came, and more may come without waking anybody. The caller must
+  // serve() again after kCollectMs.
+  bool is_collecting() const { return attention_.load(std::memory_order_relaxed) == kCollecting; }
+  static constexpr uint32_t kCollectMs = 2;
+
   // JavaScript thread: answers what has come, once. What a vCPU posted before it parked is delivered then.
   bool deliver_pending(TrapHandler& handler);
 
@@ -99,15 +104,21 @@ class TrapChannel {
  private:
   friend class TrapPort;
 
-  // vCPU threads, after publishing something.
-  void announce();
+  // What the JavaScript thread is doing: gone, gone but coming back for posted writes by itself, or looking.
+  enum Attention : uint32_t { kAsleep, kCollecting, kAttentive };
+
+  // vCPU threads, after publishing a request, or a posted write (with how many are in the ring).
+  void announce_request();
+  void announce_posted(uint32_t waiting);
   void wake();
-  void serve_once(TrapHandler& handler, bool& ok);
-  bool has_work() const;
+  // Whether posted writes were among what came.
+  bool serve_once(TrapHandler& handler, bool& ok);
+  bool has_requests() const;
+  bool has_posted() const;
 
   const std::function<bool()> wake_;
   std::vector<std::unique_ptr<TrapPort>> ports_;  // JavaScript thread only
-  std::atomic<bool> attentive_ = false;
+  std::atomic<uint32_t> attention_ = kAsleep;
   std::atomic<bool> shut_ = false;
   std::atomic<uint64_t> wakeups_ = 0;
   uint64_t linger_ns_ = 0;

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <array>
+#include <chrono>
 #include <condition_variable>
 #include <mutex>
 #include <string>
@@ -11,7 +12,7 @@
 namespace tsvmm {
 namespace {
 
-// What Node's event loop is to the channel: sleeps until it is woken.
+// What Node's event loop is to the channel: sleeps until it is woken or its timer goes off.
 class Loop {
  public:
   bool wake() {
@@ -20,9 +21,14 @@ class Loop {
     changed_.notify_one();
     return true;
   }
-  void sleep() {
+  void sleep(bool has_timer) {
     std::unique_lock lock(mutex_);
-    changed_.wait(lock, [this] { return woken_; });
+    const auto woken = [this] { return woken_; };
+    if (has_timer) {
+      changed_.wait_for(lock, std::chrono::milliseconds(TrapChannel::kCollectMs), woken);
+    } else {
+      changed_.wait(lock, woken);
+    }
     woken_ = false;
   }
 
@@ -74,7 +80,7 @@ class TrapChannelTest : public testing::Test {
       loop_.wake();
     });
     while (!done) {
-      loop_.sleep();
+      loop_.sleep(channel_.is_collecting());
       all_ok_ = channel_.serve(device_) && all_ok_;
     }
   }
@@ -154,7 +160,7 @@ TEST_F(TrapChannelTest, ShuttingAnswersWhoWaitsWithOnes) {
     std::jthread second([&] {
       for (uint32_t write = 0; write < 3 * PostedRing::kCapacity; ++write) posting.post(*window_, 0, 1, 1);
     });
-    loop_.sleep();
+    loop_.sleep(false);
     std::this_thread::sleep_for(std::chrono::milliseconds(20));
     channel_.shut();
   }
