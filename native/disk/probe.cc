@@ -3,13 +3,11 @@
 #include <fcntl.h>
 #include <linux/falloc.h>
 #include <linux/fs.h>
-#include <linux/stat.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 
@@ -18,23 +16,6 @@
 namespace tsvmm {
 
 namespace {
-
-constexpr uint32_t kSector = 512;
-// What every file system takes, where the kernel (before 6.1) does not say.
-constexpr uint32_t kSafeDirectAlignment = 4096;
-
-uint32_t direct_alignment(int fd) {
-#ifdef STATX_DIOALIGN
-  struct statx status {};
-  if (statx(fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &status) == 0 && (status.stx_mask & STATX_DIOALIGN) != 0 &&
-      status.stx_dio_offset_align != 0) {
-    return std::max({status.stx_dio_offset_align, status.stx_dio_mem_align, kSector});
-  }
-#else
-  static_cast<void>(fd);
-#endif
-  return kSafeDirectAlignment;
-}
 
 // The queue belongs to the whole disk: a partition's is one directory up.
 bool device_discards(dev_t device) {
@@ -60,7 +41,6 @@ Result<DiskProbe> probe_disk(int fd) {
   DiskProbe probe;
   if (S_ISREG(status.st_mode)) {
     probe.size = static_cast<uint64_t>(status.st_size);
-    if ((flags & O_DIRECT) != 0) probe.logical_block = direct_alignment(fd);
     // Behind the end there is nothing that a hole could take away.
     probe.discard = writable && fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, status.st_size, 4096) == 0;
   } else if (S_ISBLK(status.st_mode)) {

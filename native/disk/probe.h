@@ -9,7 +9,7 @@ namespace tsvmm {
 
 struct DiskProbe {
   uint64_t size = 0;  // bytes
-  // Devices: the logical block. Files: 512, or with O_DIRECT what that wants offsets and buffers to be aligned to.
+  // Devices: the logical block. Files: 512, with O_DIRECT too: what the guest sees must not depend on how it is opened.
   uint32_t logical_block = 512;
   bool discard = false;
   bool write_zeroes = false;

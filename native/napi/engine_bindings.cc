@@ -108,8 +108,8 @@ void MailboxEngineBinding::deliver(Napi::Env env) {
     const auto options = host_->options();
     options.Get("onChain").As<Napi::Function>().Call(
         options,
-        {Napi::Number::New(env, chain->queue), Napi::Number::New(env, chain->head), copy_bytes(env, chain->readable),
-         Napi::Number::New(env, static_cast<double>(chain->writable_bytes))});
+        {Napi::Number::New(env, chain->queue), Napi::Number::New(env, static_cast<double>(chain->token)),
+         copy_bytes(env, chain->readable), Napi::Number::New(env, static_cast<double>(chain->writable_bytes))});
     if (!env.IsExceptionPending()) continue;
     if (host_->is_running()) host_->notify();
     return;
@@ -118,14 +118,15 @@ void MailboxEngineBinding::deliver(Napi::Env env) {
 
 void MailboxEngineBinding::complete(const Napi::CallbackInfo& info) {
   const auto env = info.Env();
-  if (!host_->is_open(env)) return;
+  // Answers may come late, after close() too: their chains are nobody's any more.
+  if (!host_->is_running()) return;
   const auto queue = read_uint(info[0], "queueIndex", UINT16_MAX);
   if (!queue) return;
-  const auto head = read_uint(info[1], "head", UINT16_MAX);
+  const auto head = read_uint(info[1], "head");
   if (!head) return;
   const auto bytes = read_bytes(info[2], "bytes");
   if (!bytes) return;
-  switch (engine_->complete(static_cast<uint16_t>(*queue), static_cast<uint16_t>(*head), *bytes)) {
+  switch (engine_->complete(static_cast<uint16_t>(*queue), *head, *bytes)) {
     case MailboxEngine::Completion::kUnknown:
       return Napi::RangeError::New(env, "no such chain is waiting for completion").ThrowAsJavaScriptException();
     case MailboxEngine::Completion::kTooLong:

@@ -161,13 +161,14 @@ void EngineHost::set_mode(const Napi::CallbackInfo& info) {
 
 Napi::Value EngineHost::stop(const Napi::CallbackInfo& info) {
   const auto env = info.Env();
-  if (stopping_) return stopping_->Promise();
+  if (stopping_) return stop_promise_.Value();
   auto deferred = Napi::Promise::Deferred::New(env);
   if (engine_ == nullptr || !engine_->is_running()) {
     deferred.Resolve(Napi::Array::New(env));
     return deferred.Promise();
   }
   stopping_ = deferred;
+  stop_promise_ = Napi::Persistent(deferred.Promise().As<Napi::Object>());
   notifier_.keep_alive(env, true);
   engine_->request_stop();
   return deferred.Promise();
@@ -218,6 +219,7 @@ void EngineHost::end_stop(Napi::Env env) {
   if (!stopping_) return;
   const auto deferred = *stopping_;
   stopping_.reset();
+  stop_promise_.Reset();
   const auto positions = engine_->finish();
   self_.Reset();
   notifier_.keep_alive(env, false);

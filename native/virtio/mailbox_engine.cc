@@ -15,9 +15,9 @@ std::optional<MailboxChain> MailboxEngine::take() {
   return mailbox != nullptr ? mailbox->take() : std::nullopt;
 }
 
-MailboxEngine::Completion MailboxEngine::complete(uint16_t queue, uint16_t head, std::span<const uint8_t> bytes) {
+MailboxEngine::Completion MailboxEngine::complete(uint16_t queue, uint64_t token, std::span<const uint8_t> bytes) {
   auto* mailbox = worker();
-  return mailbox != nullptr ? mailbox->complete(queue, head, bytes) : Completion::kStopped;
+  return mailbox != nullptr ? mailbox->complete(queue, token, bytes) : Completion::kStopped;
 }
 
 std::optional<Engine::StartFailure> MailboxEngine::make_workers(std::vector<Vring> vrings, uint64_t features) {
@@ -25,8 +25,8 @@ std::optional<Engine::StartFailure> MailboxEngine::make_workers(std::vector<Vrin
   if (!wake) return StartFailure{-1, wake.failure()};
   UniqueFd epoll(epoll_create1(EPOLL_CLOEXEC));
   if (!epoll.is_open()) return StartFailure{-1, last_failure("epoll_create1")};
-  auto mailbox =
-      std::make_unique<MailboxWorker>(std::move(wake).value(), std::move(epoll), mailbox_, options().on_failure);
+  auto mailbox = std::make_unique<MailboxWorker>(std::move(wake).value(), std::move(epoll), runs_++, mailbox_,
+                                                 options().on_failure);
   for (auto& vring : vrings) {
     const auto index = vring.index;
     auto queue = Virtqueue::create(vring.layout, options().memory, features, options().dirty_log);

@@ -3,7 +3,7 @@
 //
 // Completions may come in any order; chains go back to the guest in the order in which it offered them (§2.7.9 lets a
 // device do so always). A position is therefore exact: at stop, next_available is the first chain that has not gone
-// back, and after the next start it and all behind it are offered again. Whoever holds chains forgets them at stop.
+// back, and after the next start it and all behind it are offered again. Whoever holds chains may forget them at stop.
 #pragma once
 
 #include <functional>
@@ -18,7 +18,8 @@ namespace tsvmm {
 
 struct MailboxChain {
   uint16_t queue;  // in the device
-  uint16_t head;
+  // Names the chain: its head, and above it which of the engine's runs offered it.
+  uint64_t token;
   std::vector<uint8_t> readable;
   uint64_t writable_bytes;
 };
@@ -40,8 +41,9 @@ class MailboxEngine final : public Engine {
 
   // The next chain that came; none while stopped or stopping.
   std::optional<MailboxChain> take();
-  // kStopped: nothing was done, the chain will be offered again. kUnknown: no such chain is out.
-  Completion complete(uint16_t queue, uint16_t head, std::span<const uint8_t> bytes);
+  // kStopped: nothing was done; the chain is of a run that has ended and was offered again since, or will be. kUnknown:
+  // no such chain is out.
+  Completion complete(uint16_t queue, uint64_t token, std::span<const uint8_t> bytes);
 
   void set_mode(uint64_t) override {}
   Counters counters() const override { return {}; }
@@ -51,6 +53,7 @@ class MailboxEngine final : public Engine {
   MailboxWorker* worker();
 
   Options mailbox_;
+  uint64_t runs_ = 0;
 };
 
 }  // namespace tsvmm

@@ -56,7 +56,8 @@ class MailboxEngineTest : public testing::Test {
     return failure_;
   }
   MailboxEngine::Completion complete(const MailboxChain& chain, std::string_view answer) {
-    return engine_->complete(chain.queue, chain.head, {reinterpret_cast<const uint8_t*>(answer.data()), answer.size()});
+    return engine_->complete(chain.queue, chain.token,
+                             {reinterpret_cast<const uint8_t*>(answer.data()), answer.size()});
   }
 
   GuestRam ram_{kRam, kRamSize};
@@ -78,7 +79,7 @@ TEST_F(MailboxEngineTest, HandsOverCopiesAndWritesAnswersBack) {
   driver_.doorbell->signal();
   const auto chain = take();
   EXPECT_EQ(chain.queue, 3);
-  EXPECT_EQ(chain.head, head);
+  EXPECT_EQ(chain.token, head);
   EXPECT_EQ(std::string(chain.readable.begin(), chain.readable.end()), "question");
   EXPECT_EQ(chain.writable_bytes, 14u);
   EXPECT_EQ(complete(chain, "an answer"), Completion::kDone);
@@ -94,8 +95,8 @@ TEST_F(MailboxEngineTest, RefusesCompletionsOfNothingAndOfTooMuch) {
   driver_.doorbell->signal();
   const auto chain = take();
   EXPECT_EQ(complete(chain, "12345"), Completion::kTooLong);
-  EXPECT_EQ(engine_->complete(0, static_cast<uint16_t>(chain.head ^ 1), {}), Completion::kUnknown);
-  EXPECT_EQ(engine_->complete(9, chain.head, {}), Completion::kUnknown);
+  EXPECT_EQ(engine_->complete(0, chain.token ^ 1, {}), Completion::kUnknown);
+  EXPECT_EQ(engine_->complete(9, chain.token, {}), Completion::kUnknown);
   EXPECT_EQ(complete(chain, "1234"), Completion::kDone);
   EXPECT_EQ(complete(chain, "1234"), Completion::kUnknown) << "once only";
 }
@@ -125,7 +126,7 @@ TEST_F(MailboxEngineTest, WhatWasNotCompletedIsOfferedAgainAfterAStop) {
   driver_.doorbell->signal();
   EXPECT_EQ(complete(take(), "1"), Completion::kDone);
   const auto lost = take();
-  EXPECT_EQ(lost.head, second);
+  EXPECT_EQ(lost.token, second);
   engine_->request_stop();
   EXPECT_FALSE(engine_->take().has_value()) << "nothing is handed out while stopping";
   EXPECT_EQ(complete(lost, "2"), Completion::kStopped);
@@ -139,9 +140,11 @@ TEST_F(MailboxEngineTest, WhatWasNotCompletedIsOfferedAgainAfterAStop) {
   driver_.layout.next_available = positions[0].next_available;
   driver_.layout.next_used = positions[0].next_used;
   start({driver_.vring(0)});
+  EXPECT_EQ(complete(lost, "late"), Completion::kStopped) << "its run is over";
   for (const auto head : {second, third}) {
     const auto chain = take();
-    EXPECT_EQ(chain.head, head);
+    EXPECT_EQ(chain.token & 0xffff, head);
+    EXPECT_NE(chain.token, head);
     EXPECT_EQ(complete(chain, "x"), Completion::kDone);
   }
   for (const auto head : {first, second, third}) {
@@ -180,7 +183,7 @@ TEST_F(MailboxEngineTest, ServesManyChainsOfTwoQueues) {
     const auto head = driver.add({{kData, 8}, {kData + 0x100, 8, true}});
     driver.doorbell->signal();
     const auto chain = take();
-    ASSERT_EQ(chain.head, head);
+    ASSERT_EQ(chain.token, head);
     ASSERT_EQ(complete(chain, "12345678"), Completion::kDone);
     vring_used_elem element{};
     ASSERT_TRUE(driver.wait_used(element));

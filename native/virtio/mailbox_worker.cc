@@ -7,8 +7,18 @@
 
 namespace tsvmm {
 
-MailboxWorker::MailboxWorker(EventFd wake, UniqueFd epoll, const MailboxEngine::Options& options, OnFailure on_failure)
-    : Worker(std::move(wake)), epoll_(std::move(epoll)), options_(options), on_failure_(std::move(on_failure)) {
+namespace {
+// Heads are 16 bits.
+constexpr unsigned kRunShift = 16;
+}  // namespace
+
+MailboxWorker::MailboxWorker(EventFd wake, UniqueFd epoll, uint64_t run, const MailboxEngine::Options& options,
+                             OnFailure on_failure)
+    : Worker(std::move(wake)),
+      epoll_(std::move(epoll)),
+      run_(run),
+      options_(options),
+      on_failure_(std::move(on_failure)) {
   epoll_event event{.events = EPOLLIN | EPOLLET, .data = {}};
   epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, wake_event().get(), &event);
 }
@@ -65,7 +75,8 @@ const char* MailboxWorker::accept(Queue& queue, Outstanding& outstanding) {
   if (chain.readable_bytes > options_.maximum_readable_bytes) return "a chain with more readable bytes than allowed";
   const auto same = [&](const Outstanding& other) { return other.chain.head == chain.head; };
   if (std::ranges::any_of(queue.outstanding, same)) return "a chain offered again before it went back";
-  MailboxChain copy{queue.vring.index, chain.head, std::vector<uint8_t>(chain.readable_bytes), chain.writable_bytes};
+  MailboxChain copy{queue.vring.index, run_ << kRunShift | chain.head, std::vector<uint8_t>(chain.readable_bytes),
+                    chain.writable_bytes};
   copy_from_pieces(chain.readable(), 0, copy.readable.data(), copy.readable.size());
   arrived_.push_back(std::move(copy));
   queue.outstanding.push_back(std::move(outstanding));
@@ -81,15 +92,16 @@ std::optional<MailboxChain> MailboxWorker::take() {
   return chain;
 }
 
-MailboxEngine::Completion MailboxWorker::complete(uint16_t index, uint16_t head, std::span<const uint8_t> bytes) {
+MailboxEngine::Completion MailboxWorker::complete(uint16_t index, uint64_t token, std::span<const uint8_t> bytes) {
   using Completion = MailboxEngine::Completion;
-  if (is_stopping()) return Completion::kStopped;
+  if (is_stopping() || token >> kRunShift < run_) return Completion::kStopped;
   std::lock_guard lock(mutex_);
   const auto queue = std::ranges::find_if(queues_, [&](const auto& entry) { return entry->vring.index == index; });
   if (queue == queues_.end()) return Completion::kUnknown;
   auto& outstanding = (*queue)->outstanding;
-  const auto found = std::ranges::find_if(
-      outstanding, [&](const Outstanding& entry) { return entry.chain.head == head && !entry.completed; });
+  const auto found = std::ranges::find_if(outstanding, [&](const Outstanding& entry) {
+    return (run_ << kRunShift | entry.chain.head) == token && !entry.completed;
+  });
   if (found == outstanding.end()) return Completion::kUnknown;
   if (bytes.size() > found->chain.writable_bytes) return Completion::kTooLong;
   // A queue that failed is left alone: the guest must reset the device.

@@ -16,14 +16,15 @@ namespace tsvmm {
 
 class MailboxWorker final : public Worker {
  public:
-  MailboxWorker(EventFd wake, UniqueFd epoll, const MailboxEngine::Options& options, OnFailure on_failure);
+  MailboxWorker(EventFd wake, UniqueFd epoll, uint64_t run, const MailboxEngine::Options& options,
+                OnFailure on_failure);
   ~MailboxWorker() override { join(); }
 
   // Before launch().
   Result<> add_queue(Vring vring, Virtqueue queue);
   // Any thread.
   std::optional<MailboxChain> take();
-  MailboxEngine::Completion complete(uint16_t queue, uint16_t head, std::span<const uint8_t> bytes);
+  MailboxEngine::Completion complete(uint16_t queue, uint64_t token, std::span<const uint8_t> bytes);
 
   void add_positions(std::vector<VringPosition>& positions) const override;
 
@@ -47,6 +48,7 @@ class MailboxWorker final : public Worker {
   void give_back(Queue& queue);
 
   UniqueFd epoll_;
+  const uint64_t run_;
   const MailboxEngine::Options& options_;
   OnFailure on_failure_;
 

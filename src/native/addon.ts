@@ -319,8 +319,10 @@ export interface NativeEngine {
 
 export interface MailboxEngineOptions extends EngineOptions {
   /**
-   * One descriptor chain: `readable` holds a copy of its device-readable bytes, `writableBytes` says how much may be
-   * answered. Must be completed exactly once, now or later, in any order.
+   * One descriptor chain: `head` names it, `readable` holds a copy of its device-readable bytes, `writableBytes` says how
+   * much may be answered. Must be completed exactly once, now or later, in any order; chains go back to the guest in the
+   * order in which it offered them. What is not completed at stop() is offered again, under another name, by the next
+   * start().
    */
   onChain(queueIndex: number, head: number, readable: Uint8Array<ArrayBuffer>, writableBytes: number): void
   /** Chains with more readable bytes than this are failures. */
@@ -329,7 +331,10 @@ export interface MailboxEngineOptions extends EngineOptions {
 
 /** Walks queues in native code and brings whole chains to JavaScript: for devices with little traffic. */
 export interface NativeMailboxEngine extends NativeEngine {
-  /** Writes `bytes` into the chain's device-writable part (RangeError where longer) and returns it to the guest. */
+  /**
+   * Writes `bytes` into the chain's device-writable part (RangeError where longer) and returns it to the guest. Does
+   * nothing for a chain of before the last stop(), nor after close(); RangeError where no such chain is out.
+   */
   complete(queueIndex: number, head: number, bytes: Uint8Array): void
 }
 

@@ -78,7 +78,11 @@ export class VirtioNet implements VirtioDevice {
     const onFailure = (queue: number, reason: string) => this.#events?.needsReset(`queue ${queue}: ${reason}`)
     this.#data = options.createBackend(onFailure)
     this.#control = options.createControl({
-      onChain: (queue, head, readable) => this.#control.complete(queue, head, Uint8Array.of(this.#command(readable))),
+      onChain: (queue, head, readable, writableBytes) => {
+        const status = Uint8Array.of(this.#command(readable))
+        // A driver that leaves no room for the answer gets none.
+        this.#control.complete(queue, head, status.subarray(0, writableBytes))
+      },
       onFailure,
     })
     this.backend = new SplitBackend(this.#data, this.#control, 2 * queuePairs)

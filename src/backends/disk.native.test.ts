@@ -1,0 +1,70 @@
+import { mkdirSync, mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import test, { type ExecutionContext } from 'ava'
+import { openDisk } from './disk.native.ts'
+
+function folder(t: ExecutionContext): string {
+  const path = mkdtempSync(join(tmpdir(), 'tsvmm-'))
+  t.teardown(() => rmSync(path, { recursive: true }))
+  return path
+}
+
+function image(t: ExecutionContext, sizeBytes: number): string {
+  const path = join(folder(t), 'disk.img')
+  writeFileSync(path, '')
+  truncateSync(path, sizeBytes)
+  return path
+}
+
+const open = (path: string, change: { isReadOnly?: boolean; isDirect?: boolean } = {}) =>
+  openDisk({ path, isReadOnly: false, isDirect: false, ...change })
+
+test('a raw image has the size of its whole sectors', t => {
+  const disk = open(image(t, 10_000))
+  t.is(disk.sizeBytes, 9728)
+  t.is(disk.logicalBlockBytes, 512)
+  t.is(disk.alignmentBytes, 1)
+  t.true(disk.canWriteZeroes)
+  disk.close()
+  disk.close()
+})
+
+test('a disk opened directly looks the same to the guest', t => {
+  const disk = open(image(t, 8192), { isDirect: true })
+  t.is(disk.logicalBlockBytes, 512)
+  t.is(disk.alignmentBytes, 4096)
+  disk.close()
+})
+
+test('what cannot be a disk is refused by name', t => {
+  const place = folder(t)
+  mkdirSync(join(place, 'inner'))
+  for (const [path, reason] of [
+    [join(place, 'missing'), /no such file or directory/],
+    [join(place, 'inner'), /directory/],
+    ['/dev/null', /neither a regular file nor a block device/],
+    [image(t, 511), /smaller than a sector/],
+    [image(t, 0), /smaller than a sector/],
+  ] as const) {
+    const error = t.throws(() => open(path), { code: 'ERR_DISK' })
+    t.regex(error?.message ?? '', reason)
+    t.true(error?.message.startsWith(`--disk ${path}: `))
+  }
+})
+
+test('one writer keeps all others out, readers share', t => {
+  const path = image(t, 4096)
+  const writer = open(path)
+  t.throws(() => open(path), { code: 'ERR_DISK_LOCKED' })
+  t.throws(() => open(path, { isReadOnly: true }), { code: 'ERR_DISK_LOCKED' })
+  writer.close()
+  const readers = [open(path, { isReadOnly: true }), open(path, { isReadOnly: true })]
+  t.throws(() => open(path), { code: 'ERR_DISK_LOCKED' })
+  for (const reader of readers) {
+    t.false(reader.canDiscard)
+    t.false(reader.canWriteZeroes)
+    reader.close()
+  }
+  open(path).close()
+})
