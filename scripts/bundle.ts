@@ -3,6 +3,7 @@ import { chmodSync, globSync, mkdirSync, readFileSync, rmSync, writeFileSync } f
 import { basename } from 'node:path'
 import { build } from 'esbuild'
 import { execa } from 'execa'
+import { builtinModules } from './lib/builtin-modules.ts'
 
 /**
  * Bundles the program and the library into dist/, with the library's types. `--if-changed` does nothing where the sources
@@ -13,7 +14,13 @@ const keyFile = `${root}dist/.key`
 
 function sourcesKey(): string {
   const hash = createHash('sha256')
-  const files = ['package-lock.json', 'package.json', 'scripts/bundle.ts', ...globSync('src/**/*.ts', { cwd: root })]
+  const files = [
+    'package-lock.json',
+    'package.json',
+    'scripts/bundle.ts',
+    'scripts/lib/builtin-modules.ts',
+    ...globSync('src/**/*.ts', { cwd: root }),
+  ]
   for (const file of files.filter(each => !each.endsWith('.test.ts')).toSorted()) {
     hash.update(`${file}\0`).update(readFileSync(`${root}${file}`))
   }
@@ -41,10 +48,7 @@ async function bundle(): Promise<void> {
     platform: 'node',
     target: 'node24',
     define: { TSVMM_VERSION: JSON.stringify(version) },
-    // commander is CommonJS: its require of node's own modules needs one.
-    banner: {
-      js: "import { createRequire as createRequireForBundle } from 'node:module'; const require = createRequireForBundle(import.meta.url);",
-    },
+    plugins: [builtinModules],
     logLevel: 'warning',
   })
   chmodSync(`${root}dist/tsvmm.js`, 0o755)

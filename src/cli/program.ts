@@ -51,7 +51,7 @@ function endOfParsing({ exitCode, message }: CommanderError): number {
   return 2
 }
 
-/** One line; with -v also what caused it, and where it comes from if it should not have happened. */
+/** One line; with -v also what caused it; with -vv, or if it should not have happened, where it comes from. */
 function report(error: unknown, verbosity: number): void {
   console.error(`tsvmm: error: ${reasonOf(error)}`)
   if (!(error instanceof Error)) return
@@ -60,5 +60,5 @@ function report(error: unknown, verbosity: number): void {
       console.error(`  caused by: ${reasonOf(cause)}`)
     }
   }
-  if (verbosity > 0 || !(error instanceof TsvmmError)) console.error(error.stack)
+  if (verbosity > 1 || !(error instanceof TsvmmError)) console.error(error.stack)
 }

@@ -1,4 +1,3 @@
-import { randomBytes } from 'node:crypto'
 import type { PciSegmentDescription } from '../acpi/dsdt.ts'
 import { openDisk } from '../backends/disk.native.ts'
 import { openRandomSource } from '../backends/random-source.ts'
@@ -151,6 +150,8 @@ function macBytes(text: string): Uint8Array {
 
 /** Locally administered, unicast. */
 function randomMac(): Uint8Array {
+  // Loaded where it is needed: it would cost every start 5 ms.
+  const { randomBytes } = process.getBuiltinModule('node:crypto')
   const mac = Uint8Array.from(randomBytes(6))
   mac[0] = ((mac[0] ?? 0) & 0xfc) | 0x02
   return mac
