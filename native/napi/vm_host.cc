@@ -1,6 +1,7 @@
 #include "napi/vm_host.h"
 
 #include <algorithm>
+#include <array>
 
 #include "napi/addon_data.h"
 #include "napi/exceptions.h"
@@ -60,6 +61,12 @@ void VmHost::set_handlers(Napi::Object handlers, Napi::Function on_error) {
   end_of_interrupt_ = take("endOfInterrupt");
   stopped_ = take("stopped");
   on_error_ = Napi::Persistent(on_error);
+  set_timeout_ = Napi::Persistent(env_.Global().Get("setTimeout").As<Napi::Function>());
+  come_back_ = Napi::Persistent(Napi::Function::New(env_, [self = self_](const Napi::CallbackInfo&) {
+    if (*self == nullptr) return;
+    (*self)->serving_later_ = false;
+    (*self)->serve();
+  }));
 }
 
 Result<size_t> VmHost::create_vcpu(uint32_t id) {
@@ -106,14 +113,16 @@ void VmHost::serve() {
 }
 
 void VmHost::serve_later() {
-  if (std::exchange(serving_later_, true)) return;
-  const auto come_back = [self = self_](const Napi::CallbackInfo&) {
-    if (*self == nullptr) return;
-    (*self)->serving_later_ = false;
-    (*self)->serve();
-  };
-  const auto set_timeout = env_.Global().Get("setTimeout").As<Napi::Function>();
-  set_timeout.Call({Napi::Function::New(env_, come_back), Napi::Number::New(env_, TrapChannel::kCollectMs)});
+  if (serving_later_) return;
+  // Raw calls: where the environment is being terminated they fail, and the C++ wrapper would be fatal for it.
+  const std::array<napi_value, 2> arguments{come_back_.Value(), Napi::Number::New(env_, TrapChannel::kCollectMs)};
+  napi_value timer = nullptr;
+  const auto status =
+      napi_call_function(env_, env_.Undefined(), set_timeout_.Value(), arguments.size(), arguments.data(), &timer);
+  serving_later_ = status == napi_ok;
+  if (serving_later_) return;
+  report_uncaught(env_);
+  notifier_->notify();
 }
 
 void VmHost::settle() {
@@ -139,13 +148,16 @@ void VmHost::resolve_parking(VcpuEntry& entry) {
 }
 
 void VmHost::deliver_stop(size_t index, const VcpuStop& stop) {
-  auto detail = Napi::Array::New(env_, stop.detail.size());
+  // Raw calls, as above.
+  napi_value detail = nullptr;
+  napi_create_array_with_length(env_, stop.detail.size(), &detail);
   for (uint32_t number = 0; number < stop.detail.size(); ++number) {
-    detail.Set(number, Napi::Number::New(env_, static_cast<double>(stop.detail[number])));
+    napi_set_element(env_, detail, number, Napi::Number::New(env_, static_cast<double>(stop.detail[number])));
   }
-  auto object = Napi::Object::New(env_);
-  object.Set("kind", Napi::String::New(env_, name_of(stop.kind)));
-  object.Set("detail", detail);
+  napi_value object = nullptr;
+  napi_create_object(env_, &object);
+  napi_set_named_property(env_, object, "kind", Napi::String::New(env_, name_of(stop.kind)));
+  napi_set_named_property(env_, object, "detail", detail);
   bool ok = true;
   call(stopped_, {Napi::Number::New(env_, static_cast<double>(index)), object}, ok);
 }
@@ -218,7 +230,8 @@ void VmHost::close() {
   for (const auto& entry : vcpus_) resolve_parking(*entry);
   vm_.reset();
   kept_.clear();
-  for (auto* handler : {&read_, &write_, &end_of_interrupt_, &stopped_, &on_error_}) handler->Reset();
+  for (auto* handler : {&read_, &write_, &end_of_interrupt_, &stopped_, &on_error_, &set_timeout_, &come_back_})
+    handler->Reset();
   handlers_.Reset();
 }
 

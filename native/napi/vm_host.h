@@ -90,6 +90,8 @@ class VmHost final : public TrapHandler {
   Napi::FunctionReference end_of_interrupt_;
   Napi::FunctionReference stopped_;
   Napi::FunctionReference on_error_;
+  Napi::FunctionReference set_timeout_;
+  Napi::FunctionReference come_back_;  // serves again, when the timer goes off
   bool failed_ = false;
   bool closed_ = false;
   bool serving_later_ = false;

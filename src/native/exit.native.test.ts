@@ -96,7 +96,9 @@ test('a worker is terminated while vCPUs of it run', async t => {
     import { op, TinyGuest } from '${new URL('testing/tiny-guest.native.ts', import.meta.url).href}'
     import { parentPort, workerData } from 'node:worker_threads'
     const guest = new TinyGuest()
+    guest.map('pio', 0x10, { spans: [{ offset: 0, lengthBytes: 1, read: 'trap', write: 'post' }] })
     guest.map('pio', 0x20, {})
+    guest.addVcpu(op.forever(op.out8(0x10, 1)))
     guest.addVcpu(op.forever(op.out8(0x20, 1)))
     guest.addVcpu(op.forever([0x90]))
     guest.run()
