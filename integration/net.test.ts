@@ -55,7 +55,7 @@ for (const { title, keys, queuePairs } of [
     await guest.check('head -c 100000000 /dev/urandom > /tmp/payload', 120_000)
     const sent = await guest.check('sha256sum < /tmp/payload', 120_000)
     await guest.check(`socat -u /tmp/payload TCP:${network.hostAddress}:${receiver.port}`, 180_000)
-    t.is(await digest.promise, sent.split(' ')[0], 'guest to host')
+    t.is(await digest.promise, sent.slice(0, 64), 'guest to host')
     receiver.server.close()
     t.is((await vm.powerOff()).exitCode, 0)
   })

@@ -49,7 +49,7 @@ function writableRuns(mappings: readonly Mapped[]): Mapped[][] {
   const runs: Mapped[][] = []
   for (const mapping of mappings) {
     const previous = runs.at(-1)?.at(-1)
-    if (previous !== undefined && previous.writable && mapping.writable && previous.end === mapping.start) {
+    if (previous?.writable && mapping.writable && previous.end === mapping.start) {
       runs.at(-1)?.push(mapping)
     } else runs.push([mapping])
   }

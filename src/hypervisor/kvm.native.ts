@@ -77,6 +77,7 @@ export class KvmVirtualMachine implements VirtualMachine {
   readonly #vm: NativeVm
   #nextSlot = 0
   #isClosed = false
+  #lastCounters: ExitCounters | undefined
 
   constructor(vm: NativeVm) {
     this.#vm = vm
@@ -135,13 +136,15 @@ export class KvmVirtualMachine implements VirtualMachine {
     return new (addon().EventFd)()
   }
 
+  /** After close() too: what they were then. */
   exitCounters(): ExitCounters {
-    return this.#vm.exitCounters()
+    return this.#lastCounters ?? this.#vm.exitCounters()
   }
 
   close(): void {
     if (this.#isClosed) return
     this.#isClosed = true
+    this.#lastCounters = this.#vm.exitCounters()
     this.#vm.close()
     this.memory.close()
   }

@@ -28,6 +28,7 @@ async function main(args: readonly string[]): Promise<number> {
     {
       stdout: process.stdout,
       stderr: process.stderr,
+      stdin: process.stdin,
       ready: uptime => stopwatch.lap(`start (${uptime} s by the lab's clock)`),
     },
   )
@@ -52,6 +53,7 @@ async function prepare(options: LabOptions, directory: string): Promise<LabMachi
   return {
     memoryMib: options.memoryMib,
     cpus: options.cpus,
+    processor: options.processor,
     ...kernel,
     rootImage: join(store.path(fixtureNamed('lab-root')), 'root.img'),
     runImage: run,
@@ -63,6 +65,7 @@ async function prepare(options: LabOptions, directory: string): Promise<LabMachi
       control: join(directory, 'control'),
       stdout: join(directory, 'stdout'),
       stderr: join(directory, 'stderr'),
+      ...(options.interactive ? { stdin: join(directory, 'stdin') } : {}),
     },
   }
 }

@@ -1,5 +1,6 @@
 import { resolve } from 'node:path'
 import { parseArgs } from 'node:util'
+import { defaultProcessor } from './machine.ts'
 
 export const kernels = ['custom', 'cloud'] as const
 export type KernelChoice = (typeof kernels)[number]
@@ -7,11 +8,14 @@ export type KernelChoice = (typeof kernels)[number]
 export interface LabOptions {
   readonly memoryMib: number
   readonly cpus: number
+  readonly processor: string
   /** Absent: the custom one where it is cached, else the distribution's. */
   readonly kernel?: KernelChoice
   readonly timeoutSeconds: number
   readonly disks: readonly string[]
   readonly out?: string
+  /** The command gets this program's input. */
+  readonly interactive: boolean
   /** Keep the console's log and say how long each step took. */
   readonly verbose: boolean
   readonly command: readonly [string, ...string[]]
@@ -19,14 +23,16 @@ export interface LabOptions {
 
 export const usage = `usage: scripts/lab [option...] -- COMMAND [ARGUMENT...]
 Runs the command, as root, in the checkout, in a virtual machine with a working /dev/kvm.
-  --memory MIB      memory of the lab (6144)
-  --cpus N          its processors (2)
-  --kernel NAME     custom (the default where it is cached) or cloud, Debian's
-  --timeout S       ends the lab after that many seconds (3600)
-  --disk FILE       attaches a raw image as one more disk, /dev/vde and on; the file itself is not changed
-  --out DIR         where the contents of $LAB_OUT are copied to afterwards
-  --arch x86_64     the only one there is
-  --verbose         shows the console of the lab and how long each step took
+  --memory MIB       memory of the lab (6144)
+  --cpus N           its processors (2)
+  --processor MODEL  another one than the default, as QEMU's -cpu takes it
+  --kernel NAME      custom (the default where it is cached) or cloud, Debian's
+  --timeout S        ends the lab after that many seconds (3600)
+  --disk FILE        attaches a raw image as one more disk, /dev/vde and on; the file itself is not changed
+  --out DIR          where the contents of $LAB_OUT are copied to afterwards
+  --arch x86_64      the only one there is
+  --interactive     hands this program's input to the command
+  --verbose          shows the console of the lab and how long each step took
 Exit code: the command's; 2 for wrong usage, 124 after the timeout, 125 when the lab itself failed.`
 
 export class UsageError extends Error {}
@@ -44,10 +50,12 @@ export function parseOptions(args: readonly string[]): LabOptions {
   return {
     memoryMib: positive('memory', values.memory),
     cpus: positive('cpus', values.cpus),
+    processor: values.processor,
     ...(kernel === undefined ? {} : { kernel }),
     timeoutSeconds: positive('timeout', values.timeout),
     disks: (values.disk ?? []).map(file => resolve(file)),
     ...(values.out === undefined ? {} : { out: resolve(values.out) }),
+    interactive: values.interactive ?? false,
     verbose: values.verbose ?? false,
     command: [program, ...rest],
   }
@@ -61,10 +69,12 @@ function parseFlags(args: readonly string[]) {
         arch: { type: 'string', default: 'x86_64' },
         memory: { type: 'string', default: '6144' },
         cpus: { type: 'string', default: '2' },
+        processor: { type: 'string', default: defaultProcessor },
         kernel: { type: 'string' },
         timeout: { type: 'string', default: '3600' },
         disk: { type: 'string', multiple: true },
         out: { type: 'string' },
+        interactive: { type: 'boolean' },
         verbose: { type: 'boolean' },
       },
     }).values

@@ -20,6 +20,8 @@ export interface SessionLimits {
 export interface SessionOutput {
   readonly stdout: NodeJS.WritableStream
   readonly stderr: NodeJS.WritableStream
+  /** Where the machine has a port for it. */
+  readonly stdin: NodeJS.ReadableStream
   ready(uptime: string): void
 }
 
@@ -31,6 +33,8 @@ export async function runSession(machine: LabMachine, limits: SessionLimits, out
     await listen(machine.ports.stdout, socket => socket.pipe(output.stdout, { end: false })),
     await listen(machine.ports.stderr, socket => socket.pipe(output.stderr, { end: false })),
   ]
+  const { stdin } = machine.ports
+  if (stdin !== undefined) ports.push(await listen(stdin, socket => output.stdin.pipe(socket)))
   // Should this process be killed without a chance to clean up, the kernel takes QEMU along.
   const qemu = spawn('setpriv', ['--pdeathsig', 'KILL', 'qemu-system-x86_64', ...qemuArguments(machine)], {
     stdio: ['ignore', 'ignore', 'pipe'],
