@@ -2,47 +2,129 @@ import { TsvmmError } from '../util/errors.ts'
 import type { AddressSpace, Bus, MappedWindow } from './bus.ts'
 import type { AccessWidth, RegisterWindow, Span } from './registers.ts'
 
-/** A bus in plain TypeScript for tests of devices: read and write are the guest's side and obey spans as vCPU threads do. */
+export interface SoftwareBusOptions {
+  /** The clock that `clock` spans follow, in nanoseconds; one that stands still where absent. */
+  readonly nowNs?: () => bigint
+}
+
+interface Piece {
+  readonly position: number
+  /** Where no window is, nothing. */
+  readonly placed: Placed | undefined
+  /** Where no span is, nothing. */
+  readonly span: Span | undefined
+  /** Within the window. */
+  readonly offset: number
+  readonly width: AccessWidth
+}
+
+/**
+ * A bus in plain TypeScript for tests of devices. `read` and `write` are the guest's side: one vCPU, which obeys spans as the
+ * vCPU threads do. What is posted waits until the next trap, until `deliverPosted`, or until the running JavaScript ends;
+ * a window keeps its old spans until the device calls `updateSpans`.
+ */
 export class SoftwareBus implements Bus {
+  /** Pieces of accesses, by how they were answered. */
+  readonly counters = { bytes: 0, clock: 0, posted: 0, ignored: 0, trapped: 0, unmapped: 0 }
   readonly #windows = new Set<Placed>()
-  /** Nanoseconds of the clock that `clock` spans follow. */
-  nowNs = 0
-  /** Accesses that reached a device. */
-  traps = 0
+  readonly #nowNs: () => bigint
+  #posted: { readonly window: RegisterWindow; readonly offset: number; width: AccessWidth; value: number }[] = []
+
+  constructor({ nowNs = () => 0n }: SoftwareBusOptions = {}) {
+    this.#nowNs = nowNs
+  }
 
   map(space: AddressSpace, address: number, window: RegisterWindow): MappedWindow {
-    const placed = new Placed(space, address, window, this.#windows)
+    const placed = new Placed({ space, window, all: this.#windows, startNs: this.#nowNs() })
     placed.move(address)
     this.#windows.add(placed)
     return placed
   }
 
   read(space: AddressSpace, address: number, width: AccessWidth): number {
-    const placed = this.#find(space, address)
-    if (placed === undefined) return ones(width)
-    const offset = address - placed.address
-    const span = spanAt(placed.window, offset, width)
-    if (span === undefined) return ones(width)
-    if (span.read === 'bytes') return load(placed.window.bytes, offset, width)
-    if (span.read === 'clock' && span.clock !== undefined) {
-      return Number(BigInt(Math.floor((this.nowNs * span.clock.hertz) / 1e9)) & ((1n << BigInt(span.clock.bits)) - 1n))
+    let value = 0
+    for (const piece of this.#pieces(space, address, width)) {
+      value += this.#readPiece(piece) * 2 ** (8 * piece.position)
     }
-    this.traps += 1
-    return (placed.window.read(offset, width) & ones(width)) >>> 0
+    return value
   }
 
   write(space: AddressSpace, address: number, width: AccessWidth, value: number): void {
-    const placed = this.#find(space, address)
-    if (placed === undefined) return
-    const offset = address - placed.address
-    const span = spanAt(placed.window, offset, width)
-    if (span === undefined || span.write === 'ignore') return
-    if (span.write === 'bytes') {
-      store(placed.window.bytes, span, offset, width, value)
-      return
+    for (const piece of this.#pieces(space, address, width)) {
+      this.#writePiece(piece, Math.floor(value / 2 ** (8 * piece.position)) % 2 ** (8 * piece.width))
     }
-    if (span.write === 'trap') this.traps += 1
-    placed.window.write(offset, width, value >>> 0)
+  }
+
+  /** A 64-bit access, which reaches devices as two of 32 bits. */
+  read64(space: AddressSpace, address: number): bigint {
+    return BigInt(this.read(space, address, 4)) | (BigInt(this.read(space, address + 4, 4)) << 32n)
+  }
+
+  write64(space: AddressSpace, address: number, value: bigint): void {
+    this.write(space, address, 4, Number(value & 0xffff_ffffn))
+    this.write(space, address + 4, 4, Number(value >> 32n))
+  }
+
+  /** Hands what was posted to the devices now, in order. */
+  deliverPosted(): void {
+    while (true) {
+      const write = this.#posted.shift()
+      if (write === undefined) return
+      write.window.write(write.offset, write.width, write.value)
+    }
+  }
+
+  #readPiece({ placed, span, offset, width }: Piece): number {
+    if (placed === undefined || span === undefined) {
+      this.counters[placed === undefined ? 'unmapped' : 'ignored'] += 1
+      return ones(width)
+    }
+    if (span.read === 'bytes') {
+      this.counters.bytes += 1
+      return load(placed.window.bytes, offset, width)
+    }
+    if (span.read === 'clock') {
+      this.counters.clock += 1
+      const shift = BigInt(8 * (offset - span.offset))
+      return Number((placed.ticks(span, this.#nowNs()) >> shift) & BigInt(ones(width)))
+    }
+    this.counters.trapped += 1
+    this.deliverPosted()
+    return (placed.window.read(offset, width) & ones(width)) >>> 0
+  }
+
+  #writePiece({ placed, span, offset, width }: Piece, value: number): void {
+    if (placed === undefined || span === undefined) {
+      this.counters[placed === undefined ? 'unmapped' : 'ignored'] += 1
+    } else if (span.write === 'bytes') {
+      this.counters.bytes += 1
+      store(placed.window.bytes, span, offset, width, value)
+    } else if (span.write === 'ignore') {
+      this.counters.ignored += 1
+    } else if (span.write === 'post') {
+      this.counters.posted += 1
+      if (this.#posted.length === 0) queueMicrotask(() => this.deliverPosted())
+      this.#posted.push({ window: placed.window, offset, width, value })
+    } else {
+      this.counters.trapped += 1
+      this.deliverPosted()
+      placed.window.write(offset, width, value)
+    }
+  }
+
+  /** Cuts an access where a window or span begins or ends, into widths that devices know. */
+  *#pieces(space: AddressSpace, address: number, length: number): Generator<Piece> {
+    let position = 0
+    while (position < length) {
+      const at = address + position
+      const placed = this.#find(space, at)
+      const offset = placed === undefined ? 0 : at - placed.address
+      const span = placed?.spans.find(each => offset >= each.offset && offset < each.offset + each.lengthBytes)
+      const room = placed === undefined ? this.#gap(space, at) : placed.room(span, offset)
+      const width = pieceWidth(Math.min(length - position, room))
+      yield { position, placed, span, offset, width }
+      position += width
+    }
   }
 
   #find(space: AddressSpace, address: number): Placed | undefined {
@@ -52,19 +134,27 @@ export class SoftwareBus implements Bus {
     }
     return undefined
   }
+
+  #gap(space: AddressSpace, address: number): number {
+    const next = [...this.#windows].filter(each => each.space === space && each.address > address)
+    return Math.min(...next.map(each => each.address - address))
+  }
 }
 
 class Placed implements MappedWindow {
   readonly space: AddressSpace
-  address: number
   readonly window: RegisterWindow
   readonly #all: Set<Placed>
+  readonly #startNs: bigint
+  address = -1
+  spans: readonly Span[]
 
-  constructor(space: AddressSpace, address: number, window: RegisterWindow, all: Set<Placed>) {
-    this.space = space
-    this.address = address
-    this.window = window
-    this.#all = all
+  constructor(options: { space: AddressSpace; window: RegisterWindow; all: Set<Placed>; startNs: bigint }) {
+    this.space = options.space
+    this.window = options.window
+    this.#all = options.all
+    this.#startNs = options.startNs
+    this.spans = checkedSpans(this.window)
   }
 
   move(address: number): void {
@@ -78,20 +168,51 @@ class Placed implements MappedWindow {
     this.address = address
   }
 
-  updateSpans(): void {}
+  updateSpans(): void {
+    this.spans = checkedSpans(this.window)
+  }
 
   unmap(): void {
     this.#all.delete(this)
   }
+
+  /** Bytes from `offset` to where `span` ends, or where there is none, to where the next one begins. */
+  room(span: Span | undefined, offset: number): number {
+    if (span !== undefined) return span.offset + span.lengthBytes - offset
+    const next = this.spans.find(each => each.offset > offset)
+    return (next?.offset ?? this.window.sizeBytes) - offset
+  }
+
+  ticks({ clock }: Span, nowNs: bigint): bigint {
+    if (clock === undefined) return 0n
+    return BigInt.asUintN(clock.bits, ((nowNs - this.#startNs) * BigInt(clock.hertz)) / 1_000_000_000n)
+  }
+}
+
+/** The window's spans as they are now. Throws RangeError for what the vCPU threads would not take either. */
+function checkedSpans({ name, sizeBytes, bytes, spans }: RegisterWindow): readonly Span[] {
+  if (bytes.length !== sizeBytes) throw new RangeError(`${name}: ${bytes.length} bytes for a window of ${sizeBytes}`)
+  let end = 0
+  for (const { offset, lengthBytes, read, mask, clock } of spans) {
+    if (lengthBytes <= 0 || offset < end || offset + lengthBytes > sizeBytes) {
+      throw new RangeError(`${name}: the span at ${offset} is out of order or leaves the window`)
+    }
+    if (mask !== undefined && mask.length !== lengthBytes) {
+      throw new RangeError(`${name}: the span at ${offset} has a mask of another length`)
+    }
+    if (read === 'clock' && clock === undefined) throw new RangeError(`${name}: the span at ${offset} has no clock`)
+    end = offset + lengthBytes
+  }
+  return spans.map(span => ({ ...span }))
+}
+
+function pieceWidth(limit: number): AccessWidth {
+  if (limit >= 4) return 4
+  return limit >= 2 ? 2 : 1
 }
 
 function ones(width: AccessWidth): number {
   return 2 ** (8 * width) - 1
-}
-
-/** The span that holds the whole access; accesses across spans are cut by the real bus and unused in tests. */
-function spanAt(window: RegisterWindow, offset: number, width: number): Span | undefined {
-  return window.spans.find(span => offset >= span.offset && offset + width <= span.offset + span.lengthBytes)
 }
 
 function load(bytes: Uint8Array, offset: number, width: number): number {
