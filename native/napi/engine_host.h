@@ -55,7 +55,7 @@ class EngineHost {
   std::unique_ptr<Engine> engine_;
   std::optional<Napi::Promise::Deferred> stopping_;
   Napi::ObjectReference stop_promise_;  // its handle in `stopping_` does not outlive the call that made it
-  Napi::ObjectReference self_;  // while running: a running engine is not collected
+  Napi::ObjectReference self_;          // while running: a running engine is not collected
 
   std::mutex mutex_;  // guards those below
   std::vector<std::pair<uint16_t, std::string>> failures_;

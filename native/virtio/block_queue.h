@@ -32,7 +32,8 @@ struct BlockShared {
 //   a read alone in the queue: preadv2 with RWF_NOWAIT in this thread, 8.0 us a round trip (io_uring: 13.8 us);
 //     io_uring where it would block
 //   a buffered write: pwritev2 in this thread, 18 us (io_uring hands it to another thread: 60 us)
-//   anything else: io_uring, one submission for all that the queue had (16 reads of 256 KiB: 20 us each, 26 us by calls)
+//   anything else: io_uring, one submission for all that the queue had (16 reads of 256 KiB: 20 us each, 26 us by
+//   calls)
 // Where the kernel refuses io_uring every call is made in this thread.
 class BlockQueue final : public Worker {
  public:
