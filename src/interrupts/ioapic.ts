@@ -1,4 +1,5 @@
 import type { AccessWidth, RegisterWindow, Span } from '../bus/registers.ts'
+import type { EventFd } from '../memory/event-fd.ts'
 import type { Component } from '../state/component.ts'
 import type { InterruptLine, MsiRoute } from './interrupts.ts'
 
@@ -6,27 +7,43 @@ const registerSelect = 0x00
 const dataWindow = 0x10
 const register = { id: 0x00, version: 0x01, arbitration: 0x02, redirection: 0x10 } as const
 const version = 0x11
+const idMask = 0x0f00_0000
 
-const entry = { remoteIrr: 1 << 14, level: 1 << 15, masked: 1 << 16 } as const
+/** Bits of a redirection entry's lower half. */
+const entry = { vector: 0xff, deliveryMode: 0x700, remoteIrr: 1 << 14, level: 1 << 15, masked: 1 << 16 } as const
 /** Delivery status and remote IRR belong to the controller. */
-const writableLow = 0x1afff
+const writableLow = 0x1_afff
+/** The destination, and below it the extended destination that later controllers have. */
+const writableHigh = 0xffff_0000
+/** Delivery modes 0 and 1: only fixed and lowest-priority interrupts are ended by the guest. */
+const lastEndedMode = 0x100
 
 interface Redirection {
   low: number
   high: number
-  /** For level-triggered pins: what the device says. */
-  isAsserted: boolean
 }
 
 interface IoapicState {
+  /** As the register has it, in bits 27 to 24. */
   id: number
   select: number
   redirections: Redirection[]
+  /** By pin: what the device says. It stays what it is when the controller is reset. */
+  asserted: boolean[]
+}
+
+/** A pin: `eventFd` is one edge a signal, from any thread. */
+export interface IoapicPin extends InterruptLine {
+  readonly eventFd: EventFd
 }
 
 /**
  * The 82093AA I/O APIC in user space, for KVM's split irqchip. Every pin has a route of its own in the hypervisor, set to
- * the message that its redirection entry describes, so that a pin's interrupt needs no exit either.
+ * the message that its redirection entry describes, so that a pin's interrupt needs no exit either. KVM finds in the
+ * same routes which vectors are level-triggered pins, and reports their end.
+ *
+ * An edge on a masked pin stays in the pin's event descriptor and is delivered once when the pin is unmasked: the
+ * 82093AA drops it, and drivers that cope with that cope with one interrupt too many.
  */
 export class Ioapic implements Component, RegisterWindow {
   readonly name = '__ioapic'
@@ -42,23 +59,26 @@ export class Ioapic implements Component, RegisterWindow {
   /** One route a pin, in order. The controller closes them. */
   constructor(routes: readonly MsiRoute[]) {
     this.#routes = routes
-    this.#state = powerOnState(routes.length)
+    this.#state = powerOnState(routes.map(() => false))
   }
 
-  line(pin: number): InterruptLine {
+  /** Throws RangeError. */
+  line(pin: number): IoapicPin {
     const route = this.#routes[pin]
     if (route === undefined) throw new RangeError(`no pin ${pin}`)
     return {
-      // While the pin is masked the descriptor remembers the edge.
+      eventFd: route.eventFd,
       pulse: () => route.eventFd.signal(),
       setLevel: isAsserted => this.#setLevel(pin, isAsserted),
     }
   }
 
+  /** The data window takes whole words only (82093AA §3.1.2). */
   read(_offset: number, width: AccessWidth): number {
     if (width !== 4) return 0
     const index = this.bytes[registerSelect] ?? 0
-    if (index === register.id || index === register.arbitration) return this.#state.id << 24
+    // Nothing arbitrates: the register has what a write of the id puts there.
+    if (index === register.id || index === register.arbitration) return this.#state.id
     if (index === register.version) return version | ((this.#routes.length - 1) << 16)
     const found = this.#state.redirections[(index - register.redirection) >> 1]
     if (index < register.redirection || found === undefined) return 0
@@ -68,24 +88,19 @@ export class Ioapic implements Component, RegisterWindow {
   write(_offset: number, width: AccessWidth, value: number): void {
     if (width !== 4) return
     const index = this.bytes[registerSelect] ?? 0
-    if (index === register.id) this.#state.id = (value >>> 24) & 0xf
+    if (index === register.id) this.#state.id = value & idMask
     const pin = (index - register.redirection) >> 1
     const redirection = this.#state.redirections[pin]
     if (index < register.redirection || redirection === undefined) return
-    if ((index & 1) === 0) {
-      redirection.low = (redirection.low & ~writableLow) | (value & writableLow)
-      // Remote IRR means nothing for edges (82093AA §3.2.4).
-      if ((redirection.low & entry.level) === 0) redirection.low &= ~entry.remoteIrr
-    } else {
-      redirection.high = value >>> 0
-    }
+    if ((index & 1) === 0) this.#writeLow(pin, redirection, value)
+    else redirection.high = (value & writableHigh) >>> 0
     this.#apply(pin, redirection)
   }
 
   /** The guest has ended the interrupt of this vector: level-triggered pins that are still asserted fire again. */
   endOfInterrupt(vector: number): void {
     this.#state.redirections.forEach((redirection, pin) => {
-      if ((redirection.low & 0xff) !== vector || (redirection.low & entry.remoteIrr) === 0) return
+      if ((redirection.low & entry.vector) !== vector || (redirection.low & entry.remoteIrr) === 0) return
       redirection.low &= ~entry.remoteIrr
       this.#deliverLevel(pin, redirection)
     })
@@ -102,7 +117,7 @@ export class Ioapic implements Component, RegisterWindow {
       route.mask()
       route.eventFd.drain()
     }
-    this.#state = powerOnState(this.#routes.length)
+    this.#state = powerOnState(this.#state.asserted)
     this.bytes.fill(0)
   }
 
@@ -112,16 +127,29 @@ export class Ioapic implements Component, RegisterWindow {
 
   #setLevel(pin: number, isAsserted: boolean): void {
     const redirection = this.#state.redirections[pin]
-    if (redirection === undefined || redirection.isAsserted === isAsserted) return
-    redirection.isAsserted = isAsserted
+    if (redirection === undefined || this.#state.asserted[pin] === isAsserted) return
+    this.#state.asserted[pin] = isAsserted
     if ((redirection.low & entry.level) !== 0) this.#deliverLevel(pin, redirection)
     else if (isAsserted) this.#routes[pin]?.eventFd.signal()
   }
 
+  #writeLow(pin: number, redirection: Redirection, value: number): void {
+    const wasLevel = (redirection.low & entry.level) !== 0
+    redirection.low = (redirection.low & ~writableLow) | (value & writableLow)
+    const isLevel = (redirection.low & entry.level) !== 0
+    // Remote IRR means nothing for edges (82093AA §3.2.4): guests turn to edge and back to get rid of it.
+    if (!isLevel) redirection.low &= ~entry.remoteIrr
+    if (wasLevel || !isLevel) return
+    // Edges that came before mean nothing now.
+    this.#routes[pin]?.mask()
+    this.#routes[pin]?.eventFd.drain()
+  }
+
   #deliverLevel(pin: number, redirection: Redirection): void {
     const blocked = entry.masked | entry.remoteIrr
-    if (!redirection.isAsserted || (redirection.low & entry.level) === 0 || (redirection.low & blocked) !== 0) return
-    redirection.low |= entry.remoteIrr
+    if (this.#state.asserted[pin] !== true) return
+    if ((redirection.low & entry.level) === 0 || (redirection.low & blocked) !== 0) return
+    if ((redirection.low & entry.deliveryMode) <= lastEndedMode) redirection.low |= entry.remoteIrr
     this.#routes[pin]?.eventFd.signal()
   }
 
@@ -139,22 +167,19 @@ export class Ioapic implements Component, RegisterWindow {
   }
 }
 
-/** A redirection entry as the message that it causes (Intel SDM Vol. 3A §11.11.1). */
+/** A redirection entry as the message that it causes (Intel SDM Vol. 3A §11.11, extended destination in bits 11 to 4). */
 export function messageOf(low: number, high: number): { addressLow: number; data: number } {
   const destination = (high >>> 24) & 0xff
+  const extendedDestination = (high >>> 16) & 0xff
   const destinationMode = (low >> 11) & 1
-  const deliveryMode = (low >> 8) & 0x7
   const trigger = (low >> 15) & 1
   return {
-    addressLow: (0xfee0_0000 | (destination << 12) | (destinationMode << 2)) >>> 0,
-    data: (low & 0xff) | (deliveryMode << 8) | (trigger << 14) | (trigger << 15),
+    addressLow: (0xfee0_0000 | (destination << 12) | (extendedDestination << 4) | (destinationMode << 2)) >>> 0,
+    // Asserted and level, or neither.
+    data: (low & (entry.vector | entry.deliveryMode)) | (trigger << 14) | (trigger << 15),
   }
 }
 
-function powerOnState(pins: number): IoapicState {
-  return {
-    id: 0,
-    select: 0,
-    redirections: Array.from({ length: pins }, () => ({ low: entry.masked, high: 0, isAsserted: false })),
-  }
+function powerOnState(asserted: boolean[]): IoapicState {
+  return { id: 0, select: 0, redirections: asserted.map(() => ({ low: entry.masked, high: 0 })), asserted }
 }

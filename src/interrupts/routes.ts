@@ -15,21 +15,25 @@ export interface MsiGateway {
   createEventFd(): EventFd
   /** Replaces the whole table; costly, since the kernel waits for every reader of the old one. */
   setRoutes(routes: readonly ({ readonly gsi: number } & MsiMessage)[]): void
+  /** From now on every signal is an interrupt; a signal that nobody has consumed yet is one at once. */
   attach(gsi: number, eventFd: EventFd): void
+  /** On return no interrupt is under way, and later signals stay in the descriptor. */
   detach(gsi: number, eventFd: EventFd): void
   signal(message: MsiMessage): void
 }
 
 /**
  * The table of global interrupt numbers: the pins of the userspace IOAPIC first, message-signalled interrupts behind
- * them. Masking a route detaches its event descriptor, which then counts signals; attaching it again delivers them.
+ * them. Masking a route detaches its event descriptor, which then counts signals; attaching it again delivers them. The
+ * hypervisor's table is written only where a route that is attached or about to be differs from what it knows.
  */
 export class InterruptRoutes implements MsiRouter {
   readonly #gateway: MsiGateway
   readonly #firstGsi: number
-  readonly #messages = new Map<number, MsiMessage>()
   readonly #used = new Set<number>()
-  #stale = false
+  readonly #wanted = new Map<number, MsiMessage>()
+  /** What the hypervisor's table holds. */
+  #known: ReadonlyMap<number, MsiMessage> = new Map()
 
   constructor(gateway: MsiGateway, reservedPins: number) {
     this.#gateway = gateway
@@ -48,66 +52,69 @@ export class InterruptRoutes implements MsiRouter {
 
   /** The route of a number known beforehand: a pin. Throws ERR_RESOURCE_EXHAUSTED where it is taken. */
   open(gsi: number): MsiRoute {
-    if (this.#used.has(gsi))
+    if (this.#used.has(gsi)) {
       throw new TsvmmError('ERR_RESOURCE_EXHAUSTED', { what: 'pins', reason: `${gsi} is in use` })
+    }
+    const eventFd = this.#gateway.createEventFd()
     this.#used.add(gsi)
-    return new Route(gsi, this.#gateway.createEventFd(), this.#gateway, this)
+    return new Route(gsi, eventFd, this.#gateway, {
+      want: message => this.#wanted.set(gsi, toHypervisor(message)),
+      write: () => this.#write(gsi),
+      release: () => {
+        this.#used.delete(gsi)
+        this.#wanted.delete(gsi)
+      },
+    })
   }
 
-  /** Called by routes; writes the table only where an attached route differs from what the hypervisor knows. */
-  update(gsi: number, message: MsiMessage | undefined, isNeeded: boolean): void {
-    const known = this.#messages.get(gsi)
-    if (message === undefined) this.#messages.delete(gsi)
-    else this.#messages.set(gsi, message)
-    const isChanged =
-      known?.addressLow !== message?.addressLow ||
-      known?.addressHigh !== message?.addressHigh ||
-      known?.data !== message?.data
-    this.#stale ||= isChanged
-    if (!this.#stale || !isNeeded) return
-    this.#gateway.setRoutes([...this.#messages].map(([number, entry]) => ({ gsi: number, ...entry })))
-    this.#stale = false
+  /** Returns with the hypervisor knowing what this route wants. */
+  #write(gsi: number): void {
+    if (isSame(this.#known.get(gsi), this.#wanted.get(gsi))) return
+    const table = new Map(this.#wanted)
+    this.#gateway.setRoutes([...table].map(([number, message]) => ({ gsi: number, ...message })))
+    this.#known = table
   }
+}
 
-  release(gsi: number): void {
-    this.#used.delete(gsi)
-    this.update(gsi, undefined, false)
-  }
+/** A route's own line of the table. */
+interface TableEntry {
+  want(message: MsiMessage): void
+  write(): void
+  release(): void
 }
 
 class Route implements MsiRoute {
   readonly gsi: number
   readonly eventFd: EventFd
   readonly #gateway: MsiGateway
-  readonly #table: InterruptRoutes
-  #message: MsiMessage | undefined
+  readonly #entry: TableEntry
+  #hasMessage = false
+  #isMasked = true
   #isAttached = false
   #isClosed = false
 
-  constructor(gsi: number, eventFd: EventFd, gateway: MsiGateway, table: InterruptRoutes) {
+  constructor(gsi: number, eventFd: EventFd, gateway: MsiGateway, entry: TableEntry) {
     this.gsi = gsi
     this.eventFd = eventFd
     this.#gateway = gateway
-    this.#table = table
+    this.#entry = entry
   }
 
   setMessage(addressLow: number, addressHigh: number, data: number): void {
-    this.#message = { addressLow, addressHigh, data }
-    this.#table.update(this.gsi, this.#message, this.#isAttached)
+    if (this.#isClosed) return
+    this.#entry.want({ addressLow, addressHigh, data })
+    this.#hasMessage = true
+    this.#settle()
   }
 
   mask(): void {
-    if (!this.#isAttached) return
-    this.#gateway.detach(this.gsi, this.eventFd)
-    this.#isAttached = false
+    this.#isMasked = true
+    this.#settle()
   }
 
   unmask(): void {
-    if (this.#isAttached || this.#isClosed || this.#message === undefined) return
-    this.#table.update(this.gsi, this.#message, true)
-    // KVM looks at the descriptor when it is attached: what was signalled before is delivered now.
-    this.#gateway.attach(this.gsi, this.eventFd)
-    this.#isAttached = true
+    this.#isMasked = false
+    this.#settle()
   }
 
   isPending(): boolean {
@@ -118,7 +125,40 @@ class Route implements MsiRoute {
     if (this.#isClosed) return
     this.mask()
     this.#isClosed = true
-    this.#table.release(this.gsi)
+    this.#entry.release()
     this.eventFd.close()
   }
+
+  #settle(): void {
+    const isOn = !this.#isMasked && this.#hasMessage && !this.#isClosed
+    // The table comes first: what is pending goes out at once where the descriptor is attached.
+    if (isOn) this.#entry.write()
+    if (isOn === this.#isAttached) return
+    if (isOn) this.#gateway.attach(this.gsi, this.eventFd)
+    else this.#gateway.detach(this.gsi, this.eventFd)
+    this.#isAttached = isOn
+  }
+}
+
+/** Bit 4 of the address: the destination is an entry of an interrupt remapping table. */
+const remappable = 0x10
+/** Bits 11 to 5: bits 14 to 8 of the destination, for guests that were told of them. */
+const extendedDestination = 0xfe0
+
+/**
+ * The message as KVM's routing table holds it (KVM_CAP_X2APIC_API): destinations beyond 8 bits are in the upper half of
+ * the address, whose lowest byte KVM refuses where it is not zero.
+ */
+function toHypervisor({ addressLow, addressHigh, data }: MsiMessage): MsiMessage {
+  const upper = (addressHigh & 0xffff_ff00) >>> 0
+  if ((addressLow & remappable) !== 0) return { addressLow, addressHigh: upper, data }
+  return {
+    addressLow: (addressLow & ~extendedDestination) >>> 0,
+    addressHigh: (upper | ((addressLow & extendedDestination) << 3)) >>> 0,
+    data,
+  }
+}
+
+function isSame(one: MsiMessage | undefined, other: MsiMessage | undefined): boolean {
+  return one?.addressLow === other?.addressLow && one?.addressHigh === other?.addressHigh && one?.data === other?.data
 }
