@@ -54,6 +54,7 @@ const expectedOnAnyMachine = [
   /systemd|udevd/,
   /EXT4-fs|fsck/,
   /Unknown kernel command line parameters/,
+  /kvm: no hardware support/,
   // The nested lab's processor has no invariant time stamp counter.
   /Unstable clock detected|If you want to keep using the local clock|"trace_clock=local"|on the kernel command line/,
 ]
