@@ -36,7 +36,7 @@ module.exports = {
     {
       name: 'only-native-files-see-the-addon',
       severity: 'error',
-      from: { path: '^src/', pathNot: '\\.native(\\.test)?\\.ts$' },
+      from: { path: '^src/', pathNot: '^src/native/|\\.native(\\.test)?\\.ts$' },
       to: { path: '^src/native/' },
     },
     {
