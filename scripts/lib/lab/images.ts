@@ -67,8 +67,8 @@ export async function runImage(directory: string, { checkout, command }: RunCont
     filter: source => belongsInLab(relative(checkout, source)),
   })
   cpSync(join(checkout, 'integration/lab/init'), join(staging, 'init'))
-  writeFileSync(join(staging, 'settings'), `CHECKOUT='${checkout.replaceAll("'", `'\\''`)}'\n`)
-  writeFileSync(join(staging, 'command'), command.map(word => `${word}\0`).join(''))
+  writeFileSync(join(staging, 'settings'), `CHECKOUT=${quote(checkout)}\n`)
+  writeFileSync(join(staging, 'command'), `exec ${command.map(quote).join(' ')}\n`)
   const image = join(directory, 'run.img')
   await makeExt4(staging, image, runImageMib)
   rmSync(staging, { recursive: true })
@@ -84,13 +84,18 @@ export function copyOut(image: string, directory: string, target: string): void 
   cpSync(join(dumped, 'out'), target, { recursive: true, verbatimSymlinks: true, preserveTimestamps: true })
 }
 
-/** Of build/ the lab needs what is loaded or run, not the objects it was linked from. */
+/** Of build/ the lab needs the addon and its tests, not the objects they were linked from nor the sanitizers' variants. */
 export function belongsInLab(path: string): boolean {
   const [top = '', second = '', ...rest] = path.split(sep)
   if (['.git', '.cache', 'node_modules', 'results'].includes(top)) return false
   if (top !== 'build' || second === '') return true
-  if (rest.length === 0) return !second.includes('.') || second.endsWith('.node')
-  return rest.length === 1 && /_tests$/.test(rest[0] ?? '')
+  if (rest.length === 0) return second === 'release' || second.endsWith('.node')
+  return second === 'release' && rest.length === 1 && /_tests$/.test(rest[0] ?? '')
+}
+
+/** As one word of a shell. */
+export function quote(word: string): string {
+  return `'${word.replaceAll("'", `'\\''`)}'`
 }
 
 function imagePath(cache: string, name: string, inputs: readonly (string | Uint8Array)[]): string {

@@ -31,7 +31,7 @@ Runs the command, as root, in the checkout, in a virtual machine with a working 
   --disk FILE        attaches a raw image as one more disk, /dev/vde and on; the file itself is not changed
   --out DIR          where the contents of $LAB_OUT are copied to afterwards
   --arch x86_64      the only one there is
-  --interactive     hands this program's input to the command
+  --interactive      hands this program's input to the command
   --verbose          shows the console of the lab and how long each step took
 Exit code: the command's; 2 for wrong usage, 124 after the timeout, 125 when the lab itself failed.`
 
