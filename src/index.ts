@@ -1,3 +1,4 @@
+export { parseVmConfigJson } from './config/json.ts'
 export type { VmConfig, VmConfigInput } from './config/vm-config.ts'
 export { type ErrorCode, TsvmmError } from './util/errors.ts'
 export type { VmState } from './vmm/requests.ts'
