@@ -2,57 +2,67 @@ import type { Chardev } from '../backends/chardev.ts'
 import type { AccessWidth, RegisterWindow, Span } from '../bus/registers.ts'
 import type { InterruptLine } from '../interrupts/interrupts.ts'
 import type { Component } from '../state/component.ts'
+import { ByteQueue } from '../util/byte-queue.ts'
+import {
+  fifoBytes,
+  fifoControl,
+  interruptEnable,
+  interruptId,
+  lineControl,
+  lineStatus,
+  loopedInputs,
+  modemControl,
+  modemDeltas,
+  modemStatus,
+  register,
+  triggerLevel,
+  uartSpans,
+} from './uart-16550.ts'
 
-const register = {
-  data: 0,
-  interruptEnable: 1,
-  interruptId: 2,
-  lineControl: 3,
-  modemControl: 4,
-  lineStatus: 5,
-  modemStatus: 6,
-  scratch: 7,
-}
-const divisorLatchAccess = 0x80
-const enable = { received: 0x01, transmitEmpty: 0x02 } as const
-const identification = { none: 0x01, transmitEmpty: 0x02, received: 0x04, fifosOn: 0xc0 } as const
-const line = { dataReady: 0x01, overrun: 0x02, transmitEmpty: 0x60 } as const
-const modem = { loopback: 0x10, clearToSend: 0x10, dataSetReady: 0x20, ring: 0x40, carrier: 0x80 } as const
-const fifoControl = { enable: 0x01, clearReceived: 0x02 } as const
-const fifoBytes = 16
-/** Input beyond this waits on the host. */
+/** Input beyond this waits in the back end. */
 const waitingInputBytes = 4096
-/** 115200 baud. */
-const powerOnDivisor = 1
+/** What the other end of the line, which is always there, shows. */
+const steadyInputs = modemStatus.clearToSend | modemStatus.dataSetReady | modemStatus.carrier
 
 interface SerialState {
   interruptEnable: number
   lineControl: number
   modemControl: number
+  /** As it was written, with the bits that are left of it; 0 while the FIFOs are off. */
+  fifoControl: number
   scratch: number
   divisor: number
-  isFifoOn: boolean
   isTransmitInterruptPending: boolean
-  /** What the guest can read now, at most `fifoBytes`. */
+  /** What the guest can read now, at most `fifoBytes`: the byte, and above it the errors it came with. */
   received: number[]
+  /** Overrun and break until the guest has read them in the line status. */
+  lineErrors: number
+  modemDeltas: number
 }
 
+/** Cloud Hypervisor's, so that what a guest finds does not depend on the VMM: 8n1, 9600 baud, OUT2. */
 function powerOnState(): SerialState {
   return {
-    interruptEnable: 0,
-    lineControl: 0x03,
-    modemControl: 0x08,
-    scratch: 0,
-    divisor: powerOnDivisor,
-    isFifoOn: false,
-    isTransmitInterruptPending: false,
-    received: [],
+    ...{ interruptEnable: 0, lineControl: 0x03, modemControl: modemControl.out2, fifoControl: 0, scratch: 0 },
+    ...{ divisor: 12, isTransmitInterruptPending: false, received: [], lineErrors: 0, modemDeltas: 0 },
   }
 }
 
+export interface SerialOptions {
+  readonly name: string
+  readonly interrupt: InterruptLine
+  readonly chardev: Chardev
+  /** Called when `spans` have changed. */
+  onSpans(): void
+}
+
 /**
- * 16550A UART (National Semiconductor PC16550D). Transmission is posted: the guest never waits for it and always finds
- * the transmitter empty, so that a boot log costs no round trips. Only what has side effects traps.
+ * 16550A UART (National Semiconductor PC16550D). The transmitter is as fast as the guest: a byte written is posted, never
+ * waited for, and the line status always shows both registers empty, so that a boot log costs no round trips. Reads trap
+ * only where they change something: the receiver's buffer, the identification while the transmitter's interrupt is
+ * enabled (16 bytes a trap), status registers with bits in them that reading clears.
+ *
+ * The interrupt is the chip's INTR pin: high while any enabled source is pending. MCR's OUT2 does not gate it.
  */
 export class Serial implements Component, RegisterWindow {
   readonly name: string
@@ -60,73 +70,129 @@ export class Serial implements Component, RegisterWindow {
   readonly bytes = new Uint8Array(8)
   readonly #interrupt: InterruptLine
   readonly #chardev: Chardev
-  /** Called when the spans have changed. */
   readonly #onSpans: () => void
   #state = powerOnState()
-  #waiting: number[] = []
+  #spans: readonly Span[]
+  /** Input that the receiver has no room for yet. */
+  readonly #waiting = new ByteQueue()
+  /** Written by the guest and still to be handed on. */
   #output: number[] = []
+  #isTransmitting = false
+  #isInputWanted = true
+  #isPaused = false
 
-  constructor(options: { name: string; interrupt: InterruptLine; chardev: Chardev; onSpans: () => void }) {
-    this.name = options.name
-    this.#interrupt = options.interrupt
-    this.#chardev = options.chardev
-    this.#onSpans = options.onSpans
-    options.chardev.onInput(input => this.#receive(input))
+  constructor({ name, interrupt, chardev, onSpans }: SerialOptions) {
+    this.name = name
+    this.#interrupt = interrupt
+    this.#chardev = chardev
+    this.#onSpans = onSpans
+    this.#spans = this.#currentSpans()
     this.#refresh()
+    chardev.onInput(input => this.#take(input))
+    chardev.onBreak?.(() => this.#takeBreak())
   }
 
   get spans(): readonly Span[] {
-    return this.#isDivisorLatched() ? divisorSpans : normalSpans
+    return this.#spans
   }
 
   read(offset: number, _width: AccessWidth): number {
-    if (offset === register.data) return this.#takeReceived()
-    if (offset === register.interruptId) {
-      const value = this.#interruptId()
-      if ((value & 0x0f) === identification.transmitEmpty) this.#state.isTransmitInterruptPending = false
-      return value
-    }
-    return this.bytes[offset] ?? 0
+    this.#finishTransmission()
+    const value = this.#readRegister(offset)
+    this.#settle()
+    return value
   }
 
   write(offset: number, _width: AccessWidth, value: number): void {
-    switch (offset) {
-      case register.data:
-        this.#transmit(value)
-        break
-      case register.interruptEnable:
-        this.#setInterruptEnable(value & 0x0f)
-        break
-      case register.interruptId:
-        this.#setFifoControl(value)
-        break
-      case register.lineControl:
-        this.#setLineControl(value)
-        break
-      case register.modemControl:
-        this.#state.modemControl = value & 0x1f
-        break
+    if (offset === register.data) {
+      this.#transmit(value & 0xff)
+      return
     }
-    this.#refresh()
+    this.#finishTransmission()
+    if (offset === register.interruptEnable) this.#setInterruptEnable(value & interruptEnable.all)
+    else if (offset === register.interruptId) this.#setFifoControl(value)
+    else if (offset === register.lineControl) this.#setLineControl(value & 0xff)
+    else if (offset === register.modemControl) this.#setModemControl(value & modemControl.all)
+    this.#settle()
   }
 
   async pause(): Promise<void> {
-    this.#flush()
+    this.#isPaused = true
+    this.#finishTransmission()
+    this.#settle()
     this.#keepBytes()
   }
 
-  resume(): void {}
+  resume(): void {
+    this.#isPaused = false
+    this.#settle()
+  }
 
+  /** What waits on the host is not the guest's yet and stays. */
   reset(): void {
+    this.#finishTransmission()
     this.#state = powerOnState()
-    this.#waiting = []
-    this.#refresh()
-    this.#onSpans()
+    this.bytes[register.scratch] = 0
+    this.#settle()
   }
 
   async close(): Promise<void> {
-    this.#flush()
+    this.#finishTransmission()
     await this.#chardev.close()
+  }
+
+  #readRegister(offset: number): number {
+    const state = this.#state
+    if (offset === register.data) return (state.received.shift() ?? 0) & 0xff
+    const value = this.bytes[offset] ?? 0
+    if (offset === register.interruptId) {
+      const id = this.#interruptId()
+      if (id === interruptId.transmitEmpty) state.isTransmitInterruptPending = false
+      return id | this.#fifosOn()
+    }
+    if (offset === register.lineStatus) {
+      const status = this.#lineStatus()
+      state.lineErrors = 0
+      return status
+    }
+    if (offset === register.modemStatus) {
+      const status = this.#modemInputs() | state.modemDeltas
+      state.modemDeltas = 0
+      return status
+    }
+    return value
+  }
+
+  /** Brings registers, interrupt and back-pressure in line with the state. */
+  #settle(): void {
+    this.#refill()
+    this.#refresh()
+    this.#interrupt.setLevel(this.#interruptId() !== interruptId.none)
+    const spans = this.#currentSpans()
+    if (spans === this.#spans) return
+    this.#spans = spans
+    this.#onSpans()
+  }
+
+  #refresh(): void {
+    const { bytes } = this
+    const state = this.#state
+    bytes[register.data] = this.#isDivisorLatched() ? state.divisor & 0xff : 0
+    bytes[register.interruptEnable] = this.#isDivisorLatched() ? state.divisor >> 8 : state.interruptEnable
+    bytes[register.interruptId] = this.#interruptId() | this.#fifosOn()
+    bytes[register.lineControl] = state.lineControl
+    bytes[register.modemControl] = state.modemControl
+    bytes[register.lineStatus] = this.#lineStatus()
+    bytes[register.modemStatus] = this.#modemInputs() | state.modemDeltas
+  }
+
+  #currentSpans(): readonly Span[] {
+    return uartSpans({
+      isDivisorLatched: this.#isDivisorLatched(),
+      interruptId: this.#isEnabled(interruptEnable.transmitEmpty),
+      lineStatus: this.#state.lineErrors !== 0,
+      modemStatus: this.#state.modemDeltas !== 0,
+    })
   }
 
   /** Registers that the guest writes without a trap live in the bytes until somebody needs them. */
@@ -136,131 +202,151 @@ export class Serial implements Component, RegisterWindow {
   }
 
   #isDivisorLatched(): boolean {
-    return (this.#state.lineControl & divisorLatchAccess) !== 0
+    return (this.#state.lineControl & lineControl.divisorLatchAccess) !== 0
   }
 
   #isLooped(): boolean {
-    return (this.#state.modemControl & modem.loopback) !== 0
+    return (this.#state.modemControl & modemControl.loopback) !== 0
+  }
+
+  #isEnabled(source: number): boolean {
+    return (this.#state.interruptEnable & source) !== 0
+  }
+
+  #fifosOn(): number {
+    return (this.#state.fifoControl & fifoControl.enable) !== 0 ? interruptId.fifosOn : 0
+  }
+
+  /** The source of the highest priority (§8.6). Bytes below the trigger level have timed out by the time anyone looks. */
+  #interruptId(): number {
+    const { received, lineErrors, isTransmitInterruptPending, modemDeltas: deltas, fifoControl: fifo } = this.#state
+    if (lineErrors !== 0 && this.#isEnabled(interruptEnable.lineStatus)) return interruptId.lineStatus
+    if (received.length > 0 && this.#isEnabled(interruptEnable.received)) {
+      return received.length >= triggerLevel(fifo) ? interruptId.received : interruptId.receiveTimeout
+    }
+    if (isTransmitInterruptPending) return interruptId.transmitEmpty
+    if (deltas !== 0 && this.#isEnabled(interruptEnable.modemStatus)) return interruptId.modemStatus
+    return interruptId.none
+  }
+
+  #lineStatus(): number {
+    const { received, lineErrors } = this.#state
+    const hasBreak = (lineErrors & lineStatus.breakCondition) !== 0 || received.some(each => each > 0xff)
+    return (
+      lineStatus.transmitEmpty |
+      (received.length > 0 ? lineStatus.dataReady : 0) |
+      lineErrors |
+      (hasBreak && this.#fifosOn() !== 0 ? lineStatus.fifoError : 0)
+    )
+  }
+
+  #modemInputs(): number {
+    return this.#isLooped() ? loopedInputs(this.#state.modemControl) : steadyInputs
   }
 
   #transmit(value: number): void {
+    // One write to the host, and one interrupt, for all that comes before JavaScript's turn ends or the guest looks.
+    if (!this.#isTransmitting) queueMicrotask(() => this.#endTransmission())
+    this.#isTransmitting = true
+    this.#state.isTransmitInterruptPending = false
     if (this.#isLooped()) {
-      if (this.#state.received.length < fifoBytes) this.#state.received.push(value & 0xff)
-      if ((this.#state.interruptEnable & enable.received) !== 0) this.#interrupt.pulse()
+      this.#receive(value)
+      this.#settle()
     } else {
-      // One write to the host for all that comes before JavaScript's turn ends.
-      if (this.#output.length === 0) queueMicrotask(() => this.#flush())
-      this.#output.push(value & 0xff)
+      this.#output.push(value)
     }
-    this.#announceTransmitEmpty()
   }
 
-  #flush(): void {
+  #endTransmission(): void {
+    if (!this.#isTransmitting) return
+    // The pin was low for the moment in which the transmitter was busy.
+    this.#settle()
+    this.#finishTransmission()
+    this.#settle()
+  }
+
+  #finishTransmission(): void {
+    if (!this.#isTransmitting) return
+    this.#isTransmitting = false
+    this.#state.isTransmitInterruptPending = this.#isEnabled(interruptEnable.transmitEmpty)
     if (this.#output.length === 0) return
     const output = Uint8Array.from(this.#output)
     this.#output = []
     this.#chardev.write(output)
   }
 
-  #announceTransmitEmpty(): void {
-    if ((this.#state.interruptEnable & enable.transmitEmpty) === 0) return
-    if (this.#state.isTransmitInterruptPending) return
-    this.#state.isTransmitInterruptPending = true
-    this.#interrupt.pulse()
-  }
-
   #setInterruptEnable(value: number): void {
-    const added = value & ~this.#state.interruptEnable
+    const isAdded = (value & ~this.#state.interruptEnable & interruptEnable.transmitEmpty) !== 0
     this.#state.interruptEnable = value
-    if ((value & enable.transmitEmpty) === 0) this.#state.isTransmitInterruptPending = false
-    if ((added & enable.transmitEmpty) !== 0) this.#announceTransmitEmpty()
-    if ((added & enable.received) !== 0 && this.#state.received.length > 0) this.#interrupt.pulse()
+    if (isAdded) this.#state.isTransmitInterruptPending = true
+    else if (!this.#isEnabled(interruptEnable.transmitEmpty)) this.#state.isTransmitInterruptPending = false
   }
 
+  /** Turning the FIFOs on or off empties them (§8.5). */
   #setFifoControl(value: number): void {
-    this.#state.isFifoOn = (value & fifoControl.enable) !== 0
-    if ((value & fifoControl.clearReceived) === 0) return
-    this.#state.received = []
-    this.#refill()
+    const isChanged = ((value ^ this.#state.fifoControl) & fifoControl.enable) !== 0
+    const isOn = (value & fifoControl.enable) !== 0
+    if (isChanged || (isOn && (value & fifoControl.clearReceived) !== 0)) this.#state.received = []
+    this.#state.fifoControl = isOn ? value & (fifoControl.enable | fifoControl.trigger) : 0
   }
 
   #setLineControl(value: number): void {
-    const wasLatched = this.#isDivisorLatched()
     this.#keepBytes()
-    this.#state.lineControl = value & 0xff
-    if (wasLatched !== this.#isDivisorLatched()) this.#onSpans()
+    this.#state.lineControl = value
   }
 
-  #receive(input: Uint8Array): void {
-    this.#waiting.push(...input)
-    this.#refill()
-    this.#refresh()
+  #setModemControl(value: number): void {
+    const before = this.#modemInputs()
+    this.#state.modemControl = value
+    this.#state.modemDeltas |= modemDeltas(before, this.#modemInputs())
   }
 
-  #takeReceived(): number {
-    const value = this.#state.received.shift() ?? 0
-    if (this.#state.received.length === 0) this.#refill()
-    this.#refresh()
-    return value
+  #take(input: Uint8Array): void {
+    this.#waiting.push(input)
+    this.#settle()
+  }
+
+  #takeBreak(): void {
+    if (this.#isPaused || this.#isLooped()) return
+    this.#receive(lineStatus.breakCondition << 8)
+    this.#settle()
+  }
+
+  #capacity(): number {
+    return this.#fifosOn() !== 0 ? fifoBytes : 1
   }
 
   #refill(): void {
-    const room = (this.#state.isFifoOn ? fifoBytes : 1) - this.#state.received.length
-    const wasEmpty = this.#state.received.length === 0
-    this.#state.received.push(...this.#waiting.splice(0, Math.max(0, room)))
-    this.#chardev.setInputWanted(this.#waiting.length < waitingInputBytes)
-    const isNew = wasEmpty && this.#state.received.length > 0
-    if (isNew && (this.#state.interruptEnable & enable.received) !== 0) this.#interrupt.pulse()
-  }
-
-  #interruptId(): number {
-    const fifos = this.#state.isFifoOn ? identification.fifosOn : 0
-    const isReceived = this.#state.received.length > 0 && (this.#state.interruptEnable & enable.received) !== 0
-    if (isReceived) return fifos | identification.received
-    return fifos | (this.#state.isTransmitInterruptPending ? identification.transmitEmpty : identification.none)
-  }
-
-  #refresh(): void {
-    const { bytes } = this
-    if (this.#isDivisorLatched()) {
-      bytes[0] = this.#state.divisor & 0xff
-      bytes[1] = this.#state.divisor >> 8
-    } else {
-      bytes[register.interruptEnable] = this.#state.interruptEnable
+    const { received } = this.#state
+    // Loopback cuts the receiver from the line.
+    while (!this.#isPaused && !this.#isLooped() && received.length < this.#capacity()) {
+      const bytes = this.#waiting.take(this.#capacity() - received.length)
+      if (bytes === undefined) break
+      received.push(...bytes)
     }
-    bytes[register.lineControl] = this.#state.lineControl
-    bytes[register.modemControl] = this.#state.modemControl
-    bytes[register.lineStatus] = line.transmitEmpty | (this.#state.received.length > 0 ? line.dataReady : 0)
-    bytes[register.modemStatus] = this.#modemStatus()
+    this.#showErrors()
+    const isWanted = !this.#isPaused && this.#waiting.lengthBytes < waitingInputBytes
+    if (isWanted === this.#isInputWanted) return
+    this.#isInputWanted = isWanted
+    this.#chardev.setInputWanted(isWanted)
   }
 
-  /** In loopback the outputs come back as inputs: RTS as CTS, DTR as DSR, OUT1 as RI, OUT2 as DCD. */
-  #modemStatus(): number {
-    if (!this.#isLooped()) return modem.clearToSend | modem.dataSetReady | modem.carrier
-    const outputs = this.#state.modemControl
-    const back = (output: number, input: number) => ((outputs & output) !== 0 ? input : 0)
-    return (
-      back(0x02, modem.clearToSend) |
-      back(0x01, modem.dataSetReady) |
-      back(0x04, modem.ring) |
-      back(0x08, modem.carrier)
-    )
+  /** From the line: without back-pressure a full FIFO loses the new byte, the buffer without FIFO the old one (§8.4). */
+  #receive(value: number): void {
+    const { received } = this.#state
+    if (received.length < this.#capacity()) received.push(value)
+    else {
+      this.#state.lineErrors |= lineStatus.overrun
+      if (this.#fifosOn() === 0) received[0] = value
+    }
+    this.#showErrors()
+  }
+
+  /** The errors of a byte are in the line status from when it is the next to be read. */
+  #showErrors(): void {
+    const [first] = this.#state.received
+    if (first === undefined || first <= 0xff) return
+    this.#state.lineErrors |= first >> 8
+    this.#state.received[0] = first & 0xff
   }
 }
-
-const commonSpans: readonly Span[] = [
-  { offset: register.interruptId, lengthBytes: 1, read: 'trap', write: 'trap' },
-  { offset: register.lineControl, lengthBytes: 1, read: 'bytes', write: 'trap' },
-  { offset: register.modemControl, lengthBytes: 1, read: 'bytes', write: 'trap' },
-  { offset: register.lineStatus, lengthBytes: 1, read: 'bytes', write: 'ignore' },
-  { offset: register.modemStatus, lengthBytes: 1, read: 'bytes', write: 'ignore' },
-  { offset: register.scratch, lengthBytes: 1, read: 'bytes', write: 'bytes' },
-]
-
-const normalSpans: readonly Span[] = [
-  { offset: register.data, lengthBytes: 1, read: 'trap', write: 'post' },
-  { offset: register.interruptEnable, lengthBytes: 1, read: 'bytes', write: 'trap' },
-  ...commonSpans,
-]
-
-const divisorSpans: readonly Span[] = [{ offset: 0, lengthBytes: 2, read: 'bytes', write: 'bytes' }, ...commonSpans]
