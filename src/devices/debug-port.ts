@@ -1,16 +1,29 @@
 import type { AccessWidth, RegisterWindow, Span } from '../bus/registers.ts'
 import type { Component } from '../state/component.ts'
 
-/** Port 0x80: firmware and kernels say by a byte how far they have come. */
+/** By the upper three bits of the code. */
+const stages = ['Firmware', 'Bootloader', 'Kernel', 'Userspace']
+
+/** `code` is 0 to 255; `elapsedSeconds` counts from when the port was built. */
+export type DebugCodeListener = (code: number, elapsedSeconds: number) => void
+
+/**
+ * Port 0x80: firmware and kernels say by a byte how far they have come. The guest does not wait; where it writes many
+ * codes in a row, the times of all but the first may be late by up to 2 ms.
+ */
 export class DebugPort implements Component, RegisterWindow {
   readonly name = '__debug_port'
   readonly sizeBytes = 1
   readonly bytes = new Uint8Array(1)
   readonly spans: readonly Span[] = [{ offset: 0, lengthBytes: 1, read: 'bytes', write: 'post' }]
-  readonly #onCode: (code: number) => void
+  readonly #onCode: DebugCodeListener
+  readonly #nowMs: () => number
+  readonly #startMs: number
 
-  constructor(onCode: (code: number) => void) {
+  constructor(onCode: DebugCodeListener, nowMs = () => performance.now()) {
     this.#onCode = onCode
+    this.#nowMs = nowMs
+    this.#startMs = nowMs()
   }
 
   read(_offset: number, _width: AccessWidth): number {
@@ -18,11 +31,17 @@ export class DebugPort implements Component, RegisterWindow {
   }
 
   write(_offset: number, _width: AccessWidth, value: number): void {
-    this.#onCode(value)
+    this.#onCode(value & 0xff, (this.#nowMs() - this.#startMs) / 1000)
   }
 
   async pause(): Promise<void> {}
   resume(): void {}
   reset(): void {}
   async close(): Promise<void> {}
+}
+
+/** The words that tools which measure boot times look for. */
+export function describeDebugCode(code: number, elapsedSeconds: number): string {
+  const stage = stages[code >> 5] ?? 'Custom'
+  return `[Debug I/O port: ${stage} code 0x${code.toString(16)}] ${elapsedSeconds.toFixed(6)} seconds`
 }

@@ -3,13 +3,14 @@ import type { Component } from '../state/component.ts'
 
 const commandOffset = 3
 const pulseResetLine = 0xfe
-const refreshToggle = 0x20
+/** Port 0x61: the output of timer 2, for those who wait for it. */
+const timer2Output = 0x20
 
 /** Ports 0x61 to 0x64: of the keyboard controller only its command that resets the machine. */
 export class ResetPort implements Component, RegisterWindow {
   readonly name = '__reset_port'
   readonly sizeBytes = 4
-  readonly bytes = Uint8Array.of(refreshToggle, 0, 0, 0)
+  readonly bytes = Uint8Array.of(timer2Output, 0, 0, 0)
   readonly spans: readonly Span[] = [
     { offset: 0, lengthBytes: commandOffset, read: 'bytes', write: 'ignore' },
     { offset: commandOffset, lengthBytes: 1, read: 'bytes', write: 'trap' },
