@@ -25,6 +25,12 @@ export interface VcpuStop {
   readonly detail: readonly number[]
 }
 
+/** The clock that the hypervisor itself shows to guests, in nanoseconds since the machine was made. vCPUs are parked. */
+export interface ParavirtualClock {
+  readNs(): bigint
+  setNs(value: bigint): void
+}
+
 export interface VirtualMachineEvents {
   /** A level-triggered interrupt of a userspace interrupt controller was ended. */
   endOfInterrupt(vector: number): void
@@ -40,6 +46,7 @@ export interface VirtualMachine {
   readonly bus: Bus
   readonly interrupts: MsiGateway
   readonly doorbells: Doorbells
+  readonly clock: ParavirtualClock
   /** Backs [guestAddress, guestAddress + sizeBytes) with host memory. Throws ERR_MEMORY. */
   addRam(guestAddress: number, sizeBytes: number, options: RamOptions): void
   /** Gives all of it back to the host: it reads as zeroes. */

@@ -4,7 +4,15 @@ import type { EventFd } from '../memory/event-fd.ts'
 import { MappedMemory } from '../memory/mapped.native.ts'
 import { addon, type NativeEventFd, type NativeKvm, type NativeVcpu, type NativeVm } from '../native/addon.ts'
 import { reasonOf, TsvmmError } from '../util/errors.ts'
-import type { Doorbells, ExitCounters, RamOptions, Vcpu, VirtualMachine, VirtualMachineEvents } from './hypervisor.ts'
+import type {
+  Doorbells,
+  ExitCounters,
+  ParavirtualClock,
+  RamOptions,
+  Vcpu,
+  VirtualMachine,
+  VirtualMachineEvents,
+} from './hypervisor.ts'
 
 /** Capability numbers of <linux/kvm.h>. */
 export const kvmCapabilities = {
@@ -74,6 +82,7 @@ export class KvmVirtualMachine implements VirtualMachine {
   readonly bus: NativeBus
   readonly interrupts: MsiGateway
   readonly doorbells: Doorbells
+  readonly clock: ParavirtualClock
   readonly #vm: NativeVm
   #nextSlot = 0
   #isClosed = false
@@ -84,6 +93,7 @@ export class KvmVirtualMachine implements VirtualMachine {
     this.bus = new NativeBus(vm)
     this.interrupts = gateway(vm)
     this.doorbells = doorbells(vm)
+    this.clock = paravirtualClock(vm)
   }
 
   /** The descriptors' own objects, for engines that take them natively. */
@@ -188,6 +198,19 @@ function doorbells(vm: NativeVm): Doorbells {
   return {
     attach: (eventFd, address) => translated('attach a doorbell', () => vm.attachDoorbell(doorbell(eventFd, address))),
     detach: (eventFd, address) => translated('detach a doorbell', () => vm.detachDoorbell(doorbell(eventFd, address))),
+  }
+}
+
+/** struct kvm_clock_data: the clock comes first; without flags KVM takes it as it is. */
+function paravirtualClock(vm: NativeVm): ParavirtualClock {
+  const sizeBytes = 48
+  return {
+    readNs: () => new DataView(translated('read the clock', () => vm.clock()).buffer).getBigUint64(0, true),
+    setNs: value => {
+      const data = new Uint8Array(sizeBytes)
+      new DataView(data.buffer).setBigUint64(0, value, true)
+      translated('set the clock', () => vm.setClock(data))
+    },
   }
 }
 

@@ -27,11 +27,17 @@ export class MappedMemory implements GuestMemory {
     return this.#ranges
   }
 
+  /** Throws ERR_MEMORY where the host has not that much, or the guest has something else there. */
   map(guestAddress: number, sizeBytes: number, options: MappedRamOptions): MappedRange {
     const backing = options.shared || options.hugePageBytes > 0 ? 'memfd' : 'anonymous'
-    return attempt(() => {
+    return attempt(`cannot map ${sizeBytes} bytes at ${hex(guestAddress)}`, () => {
       const mapping = new (addon().Mapping)({ ...options, sizeBytes, backing })
-      this.native.add(guestAddress, mapping, 0, sizeBytes)
+      try {
+        this.native.add(guestAddress, mapping, 0, sizeBytes)
+      } catch (error) {
+        mapping.close()
+        throw error
+      }
       const range = { guestAddress, sizeBytes, mapping }
       this.#ranges.push(range)
       this.#ranges.sort((a, b) => a.guestAddress - b.guestAddress)
@@ -40,36 +46,51 @@ export class MappedMemory implements GuestMemory {
   }
 
   read(guestAddress: number, lengthBytes: number): Uint8Array<ArrayBuffer> {
-    return attempt(() => this.native.read(guestAddress, lengthBytes))
+    return attempt(naming('read', guestAddress, lengthBytes), () => this.native.read(guestAddress, lengthBytes))
   }
 
   write(guestAddress: number, bytes: Uint8Array): void {
-    attempt(() => this.native.write(guestAddress, bytes))
+    attempt(naming('write', guestAddress, bytes.length), () => this.native.write(guestAddress, bytes))
   }
 
   fill(guestAddress: number, value: number, lengthBytes: number): void {
-    attempt(() => this.native.fill(guestAddress, value, lengthBytes))
+    attempt(naming('fill', guestAddress, lengthBytes), () => this.native.fill(guestAddress, value, lengthBytes))
   }
 
   loadFile(guestAddress: number, fd: number, fileOffset: number, lengthBytes: number): void {
-    attempt(() => this.native.loadFile(guestAddress, fd, fileOffset, lengthBytes))
+    attempt(naming('load', guestAddress, lengthBytes), () =>
+      this.native.loadFile(guestAddress, fd, fileOffset, lengthBytes),
+    )
   }
 
   /** Gives all RAM back to the host: it reads as zeroes. */
   clear(): void {
-    for (const { mapping } of this.#ranges) mapping.discard()
+    attempt('cannot give memory back', () => {
+      for (const { mapping } of this.#ranges) mapping.discard()
+    })
   }
 
+  /** Idempotent. What a virtual machine or an engine still uses stays mapped until they let go. */
   close(): void {
     this.native.close()
     for (const { mapping } of this.#ranges) mapping.close()
   }
 }
 
-function attempt<T>(action: () => T): T {
+function hex(value: number): string {
+  return `0x${value.toString(16)}`
+}
+
+function naming(verb: string, guestAddress: number, lengthBytes: number): string {
+  return `cannot ${verb} ${lengthBytes} bytes at ${hex(guestAddress)}`
+}
+
+function attempt<T>(what: string, action: () => T): T {
   try {
     return action()
   } catch (cause) {
-    throw new TsvmmError('ERR_MEMORY', { reason: reasonOf(cause) }, { cause })
+    const isElsewhere = cause instanceof Error && 'code' in cause && cause.code === 'EFAULT'
+    const reason = `${what}: ${isElsewhere ? 'not all of it is RAM' : reasonOf(cause)}`
+    throw new TsvmmError('ERR_MEMORY', { reason }, { cause })
   }
 }

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import test from 'ava'
-import { addon, type NativeEventFd } from './addon.ts'
+import { addon, type NativeEventFd, type NativeVcpu } from './addon.ts'
 import { op, TinyGuest } from './testing/tiny-guest.native.ts'
 
 const done = 0x40
@@ -10,7 +10,7 @@ const pageBytes = 0x1000
 /** A message to the local APIC with id 0 (Intel SDM Vol. 3A §11.11): fixed delivery, edge. */
 const lapicAddress = 0xfee0_0000
 
-/** A guest that waits with interrupts on and writes `vector` to the port each time one comes. */
+/** A guest that waits with interrupts on and writes `vector` to the port when one comes; it acknowledges none, so one is all. */
 function interruptible(guest: TinyGuest, vector: number): void {
   const handlerAddress = 0x3000
   guest.memory.write(handlerAddress, Uint8Array.from([...op.out8(done, vector), ...op.returnFromInterrupt]))
@@ -19,9 +19,12 @@ function interruptible(guest: TinyGuest, vector: number): void {
   guest.memory.write(vector * 4, new Uint8Array(entry.buffer))
   // mov sp, 0x7000, so that the interrupt finds a stack.
   const vcpu = guest.addVcpu([0xbc, 0x00, 0x70], op.enableInterrupts, op.out8(done, 0), op.haltForever)
+  enableLapic(vcpu)
+}
+
+/** The spurious-interrupt register (Intel SDM Vol. 3A §11.9) enables the APIC. */
+function enableLapic(vcpu: NativeVcpu): void {
   const lapic = vcpu.getRegisters('lapic')
-  // The spurious-interrupt register enables the APIC; what is in service blocks nothing of the same priority for ever,
-  // since the handler acknowledges nothing: each test sends one interrupt.
   new DataView(lapic.buffer).setUint32(0xf0, 0x1ff, true)
   vcpu.setRegisters('lapic', lapic)
 }
@@ -57,6 +60,40 @@ test('an event descriptor is an interrupt once it has a route, also what it coun
   await sleep(5)
   t.true(eventFd.isPending(), 'nobody consumes it any more')
   t.deepEqual(out.values, [0, 0x41])
+})
+
+test('the end of a level-triggered interrupt is told where the userspace IOAPIC sent it', async t => {
+  using guest = new TinyGuest({ irqchip: true })
+  using fds = new DisposableEventFds()
+  const out = guest.recordPort(done)
+  const [level, edge] = [fds.create(), fds.create()]
+  const vector = 0x31
+  // mov dword [0xfee000b0], 0: the local APIC's end-of-interrupt register.
+  const endOfInterrupt = [0xc7, 0x05, 0xb0, 0x00, 0xe0, 0xfe, 0, 0, 0, 0]
+  const handler = 0x3000
+  // It waits for the next one itself: not every KVM emulates a return in protected mode.
+  const waiting = [...op.enableInterrupts, ...op.haltForever]
+  guest.memory.write(handler, Uint8Array.from([...endOfInterrupt, ...op.out8(done, vector), ...waiting]))
+  // mov esp, 0x7000
+  const vcpu = guest.addVcpu([0xbc, 0x00, 0x70, 0, 0], op.out8(done, 0), waiting)
+  guest.protect(vcpu, { vector, handler })
+  enableLapic(vcpu)
+  const [levelTriggered, asserted] = [1 << 15, 1 << 14]
+  guest.vm.setGsiRoutes([
+    { gsi: 4, addressLow: lapicAddress, addressHigh: 0, data: vector | levelTriggered | asserted },
+    { gsi: 40, addressLow: lapicAddress, addressHigh: 0, data: vector },
+  ])
+  guest.vm.attachIrqfd(4, level)
+  guest.vm.attachIrqfd(40, edge)
+  guest.run()
+  await out.until(1)
+  level.signal()
+  await out.until(2)
+  for (let wait = 0; wait < 100 && guest.endedInterrupts.length === 0; wait += 1) await sleep(5)
+  t.deepEqual(guest.endedInterrupts, [vector])
+  edge.signal()
+  await out.until(3)
+  t.deepEqual(guest.endedInterrupts, [vector], 'an edge has no end to tell')
 })
 
 test('a halted guest is parked and still wakes afterwards', async t => {

@@ -56,7 +56,9 @@ const enableSplitIrqchip = 121
 
 /** Offsets in struct kvm_regs and struct kvm_sregs (arch/x86/include/uapi/asm/kvm.h). */
 const regs = { sizeBytes: 144, rip: 128, rflags: 136 } as const
-const sregs = { csBase: 0, csSelector: 12, idtLimit: 216, cr0: 224 } as const
+const sregs = { csBase: 0, csSelector: 12, gdtBase: 192, gdtLimit: 200, idtBase: 208, idtLimit: 216, cr0: 224 } as const
+/** Where a protected guest has its descriptor tables. */
+const tables = { gdt: 0x5000, idt: 0x6000 } as const
 /** struct kvm_segment; from its type on come present, dpl, db, s, l, g. */
 const segment = { sizeBytes: 24, limit: 8, selector: 12, type: 14 } as const
 const codeSegment = 11
@@ -73,6 +75,7 @@ export class TinyGuest {
   readonly vcpus: NativeVcpu[] = []
   readonly memory = new (addon().GuestMemory)()
   readonly errors: unknown[] = []
+  readonly endedInterrupts: number[] = []
   readonly #stops: VcpuStop[] = []
   readonly #devices = new Map<number, Partial<TrapHandlers>>()
   readonly #waiting: (() => void)[] = []
@@ -94,7 +97,9 @@ export class TinyGuest {
       {
         read: (id, offset, width) => this.#devices.get(id)?.read?.(id, offset, width) ?? 0,
         write: (id, offset, width, value) => this.#devices.get(id)?.write?.(id, offset, width, value),
-        endOfInterrupt: () => {},
+        endOfInterrupt: vector => {
+          this.endedInterrupts.push(vector)
+        },
         stopped: (_, stop) => {
           this.#stops.push(stop)
           this.#wake()
@@ -130,8 +135,11 @@ export class TinyGuest {
     vcpu.setRegisters('regs', general)
   }
 
-  /** Flat 32-bit protected mode without an interrupt table: the first exception is a triple fault. */
-  protect(vcpu: NativeVcpu): void {
+  /**
+   * Flat 32-bit protected mode. Interrupts of `vector` go to `handler`; without one there is no interrupt table, and the
+   * first exception is a triple fault.
+   */
+  protect(vcpu: NativeVcpu, interrupt?: { readonly vector: number; readonly handler: number }): void {
     const special = vcpu.getRegisters('sregs')
     const view = new DataView(special.buffer)
     for (const [place, type] of segmentTypes.entries()) {
@@ -141,6 +149,16 @@ export class TinyGuest {
       special.set([type, 1, 0, 1, 1, 0, 1], base + segment.type)
     }
     view.setUint16(sregs.idtLimit, 0, true)
+    if (interrupt !== undefined) {
+      // A flat code segment as selector 8, and an interrupt gate to it (Intel SDM Vol. 3A §3.4.5, §6.11).
+      this.memory.write(tables.gdt + 8, Uint8Array.of(0xff, 0xff, 0, 0, 0, 0x9b, 0xcf, 0))
+      const { vector, handler } = interrupt
+      this.memory.write(tables.idt + vector * 8, Uint8Array.of(handler & 0xff, handler >> 8, 8, 0, 0, 0x8e, 0, 0))
+      view.setBigUint64(sregs.gdtBase, BigInt(tables.gdt), true)
+      view.setUint16(sregs.gdtLimit, 31, true)
+      view.setBigUint64(sregs.idtBase, BigInt(tables.idt), true)
+      view.setUint16(sregs.idtLimit, 0x7ff, true)
+    }
     view.setUint8(sregs.cr0, view.getUint8(sregs.cr0) | 1)
     vcpu.setRegisters('sregs', special)
   }
