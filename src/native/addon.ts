@@ -63,7 +63,7 @@ export interface NativeMapping {
   readonly fd: number
   /** Gives every page back to the host; a private file mapping shows the file again. */
   discard(): void
-  /** The mapping itself lives on until the last slot, guest memory or engine that uses it has let go. */
+  /** Idempotent. The mapping itself lives on until the last slot, guest memory or engine that uses it has let go. */
   close(): void
 }
 
@@ -184,9 +184,17 @@ export interface NativeVm {
   /** KVM_GET_CLOCK and KVM_SET_CLOCK: struct kvm_clock_data. */
   clock(): Uint8Array<ArrayBuffer>
   setClock(data: Uint8Array): void
-  /** Must be called once, before the first vCPU runs. A handler that throws stops the machine: `onError` gets the error. */
+  /**
+   * Must be called once, before the first vCPU runs. A handler that throws stops the machine: every vCPU is parked, waiting
+   * traps are answered with ones, no handler but `stopped` is called again, and `onError` gets the error. What `onError` or
+   * a later handler throws is an uncaught exception.
+   */
   setTrapHandlers(handlers: TrapHandlers, onError: (error: unknown) => void): void
-  /** Maps a window; RangeError where it overlaps another. `windowId` is what handlers are called with. */
+  /**
+   * Maps a window; RangeError where it overlaps another, or where spans overlap, are not ascending or leave it. `windowId` is
+   * what handlers are called with. A posted write may still arrive after the window was closed. `bytes` must not be
+   * detached while a vCPU can see them.
+   */
   mapWindow(
     space: 'pio' | 'mmio',
     address: number,
@@ -196,8 +204,9 @@ export interface NativeVm {
   ): NativeWindow
   createVcpu(id: number): NativeVcpu
   /**
-   * Exits that left the kernel, all vCPUs together, by how they were answered. `trapWaits` counts the traps for which the
-   * vCPU slept; `wakeups` the times the JavaScript thread had to be woken.
+   * Accesses that left the kernel, all vCPUs together, by how they were answered; one that is cut at the border of windows
+   * or spans, or into 4 bytes, counts once a piece. `trapWaits` counts the traps for which the vCPU slept; `wakeups` the
+   * times the JavaScript thread had to be woken.
    */
   exitCounters(): {
     bytes: number
@@ -227,9 +236,16 @@ export type RegisterFile =
 
 /** Register files, MSRs and CPUID may only be touched while the vCPU is parked (it is, until the first `run`). */
 export interface NativeVcpu {
-  /** Starts the thread (named `threadName`, at most 15 bytes) or lets a parked one go on. Idempotent. */
+  /**
+   * Starts the thread (named `threadName`, at most 15 bytes) or lets a parked one go on. Idempotent. Throws without trap
+   * handlers, after one of them has thrown, while a park is under way, and (EINVAL) where it may run on no CPU. A running
+   * vCPU keeps the process alive.
+   */
   run(threadName: string): void
-  /** Resolves when the thread is out of KVM_RUN, any trap answered and completed. Idempotent. */
+  /**
+   * Resolves, never from inside the call, when the thread is out of KVM_RUN, any instruction that asked for an access is
+   * completed, and whatever was posted before is delivered. Idempotent; resolves too when the VM is closed meanwhile.
+   */
   park(): Promise<void>
   readonly isParked: boolean
   getRegisters(file: RegisterFile): Uint8Array<ArrayBuffer>
