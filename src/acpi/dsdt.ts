@@ -1,131 +1,179 @@
 import { concatenate } from '../util/bytes.ts'
-import * as aml from './aml.ts'
-import { table } from './tables.ts'
+import { type Aml, eisaId, integer, string } from './aml/encoding.ts'
+import { and, ifThen, local, notify, reference, store } from './aml/expressions.ts'
+import { device, field, method, name, operationRegion, packageOf, scope } from './aml/objects.ts'
+import {
+  type AddressRange,
+  addressSpace,
+  interrupt,
+  ioPorts,
+  memory32Fixed,
+  resourceTemplate,
+} from './aml/resources.ts'
+import { type AcpiContribution, type GedEvent, gedEvents } from './contribution.ts'
+import { type AcpiTable, table } from './table.ts'
 
-export interface Range {
-  readonly first: number
-  readonly last: number
-}
-
+/** A segment has one bus, whose functions signal by messages: it needs no interrupt routing table. */
 export interface PciSegmentDescription {
   readonly segment: number
   readonly ecamAddress: number
   readonly ecamBytes: number
-  readonly mmio32: Range
-  readonly mmio64: Range
-  /** Ports belong to the first segment alone. */
-  readonly ports: readonly Range[]
+  readonly mmio32: AddressRange
+  readonly mmio64: AddressRange
+  /** Port windows, none but in the first segment, around the ports of configuration mechanism 1. */
+  readonly ports: readonly AddressRange[]
 }
 
 export interface DsdtDescription {
-  readonly cpuCount: number
+  /** Unique ids of the processors, as in the MADT. */
+  readonly processorUids: readonly number[]
   readonly segments: readonly PciSegmentDescription[]
+  /** Registers of the platform's own devices, which no other device may be placed on. */
+  readonly platformMmio: AddressRange
+  /** A 16550 with eight ports. */
   readonly serial: { readonly port: number; readonly interrupt: number } | undefined
+  /** The clock at two ports. */
+  readonly rtcPort?: number | undefined
+  /** The notification register of the Generic Event Device, and its interrupt, edge-triggered. */
   readonly ged: { readonly address: number; readonly interrupt: number }
+  readonly contributions: readonly AcpiContribution[]
 }
 
-/** What the Generic Event Device finds in its register; one bit an event. */
-export const gedEvents = { cpus: 1, memory: 2, pci: 4, powerButton: 8 } as const
+/**
+ * Differentiated System Description Table: the devices that cannot be enumerated otherwise. Everything but the handler of
+ * events is constant data, so that booting evaluates no method.
+ */
+export function dsdt(description: DsdtDescription): AcpiTable {
+  const { segments, serial, rtcPort, ged, contributions } = description
+  const terms = concatenate([
+    scope(
+      '\\_SB',
+      processors(description.processorUids),
+      ...segments.map(pciHostBridge),
+      motherboard(segments, description.platformMmio),
+      ...(serial === undefined ? [] : [serialPort(serial.port, serial.interrupt)]),
+      ...(rtcPort === undefined ? [] : [realTimeClock(rtcPort)]),
+      device('PWRB', name('_HID', eisaId('PNP0C0C')), name('_UID', integer(0))),
+    ),
+    softOff(),
+    ...contributions.flatMap(contribution => contribution.dsdt ?? []),
+    // Last, so that what it calls is known to readers of the table by then.
+    scope('\\_SB', genericEventDevice(ged.address, ged.interrupt, contributions)),
+  ])
+  return table('DSDT', 6, 'CHDSDT', terms)
+}
 
-/** Differentiated System Description Table: the devices that cannot be enumerated otherwise. */
-export function dsdt(description: DsdtDescription): Uint8Array<ArrayBuffer> {
-  const { segments, serial, ged } = description
-  return table(
-    'DSDT',
-    6,
-    'CHDSDT',
-    concatenate([
-      aml.scope(
-        '\\_SB',
-        processors(description.cpuCount),
-        ...segments.map(pciHostBridge),
-        configurationSpace(segments),
-        ...(serial === undefined ? [] : [serialPort(serial.port, serial.interrupt)]),
-        powerButton(),
-        genericEventDevice(ged.address, ged.interrupt),
-      ),
-      softOff(),
-    ]),
+/** `C000`, `PC00`: a letter or two and hexadecimal digits, four characters in all. */
+function numberedName(prefix: string, number: number): string {
+  return (
+    prefix +
+    number
+      .toString(16)
+      .toUpperCase()
+      .padStart(4 - prefix.length, '0')
   )
 }
 
-/** Processor devices (§8.4) have nothing to evaluate: the MADT says the rest, by the same unique id. */
-function processors(count: number): aml.Aml {
-  const devices = Array.from({ length: count }, (_, index) => {
-    const suffix = index.toString(16).toUpperCase().padStart(3, '0')
-    return aml.device(`C${suffix}`, aml.name('_HID', aml.string('ACPI0007')), aml.name('_UID', aml.integer(index)))
-  })
-  return aml.device(
+/** Processor devices (ACPI 6.5 §8.4) have nothing to evaluate: the MADT says the rest, by the same unique id. */
+function processors(uids: readonly number[]): Aml {
+  const devices = uids.map(uid =>
+    device(numberedName('C', uid), name('_HID', string('ACPI0007')), name('_UID', integer(uid))),
+  )
+  return device(
     'CPUS',
-    aml.name('_HID', aml.string('ACPI0010')),
-    aml.name('_CID', aml.eisaId('PNP0A05')),
+    name('_HID', string('ACPI0010')),
+    name('_CID', eisaId('PNP0A05')),
+    name('_UID', integer(0)),
     ...devices,
   )
 }
 
-function pciHostBridge({ segment, mmio32, mmio64, ports }: PciSegmentDescription): aml.Aml {
-  const windows = [
-    aml.addressSpace('bus', 2, 0, 0),
-    ...ports.map(({ first, last }) => aml.addressSpace('io', 2, first, last)),
-    aml.addressSpace('memory', 4, mmio32.first, mmio32.last),
-    aml.addressSpace('memory', 8, mmio64.first, mmio64.last),
-    // Mechanism 1 is the bridge's own, not handed on.
-    ...(segment === 0 ? [aml.ioPorts(0xcf8, 8)] : []),
+const configAddressPort = 0xcf8
+const configPorts = 8
+
+function pciHostBridge({ segment, mmio32, mmio64, ports }: PciSegmentDescription): Aml {
+  const onlyBus = { first: 0, last: 0 }
+  const resources = [
+    addressSpace('bus', 2, onlyBus),
+    // Configuration mechanism 1 is the bridge's own.
+    ...(segment === 0 ? [ioPorts(configAddressPort, configPorts)] : []),
+    ...ports.map(range => addressSpace('io', 2, range)),
+    addressSpace('memory', 4, mmio32),
+    addressSpace('memory', 8, mmio64),
   ]
-  const suffix = segment.toString(16).toUpperCase().padStart(3, '0')
-  return aml.device(
-    segment === 0 ? 'PCI0' : `P${suffix}`,
-    aml.name('_HID', aml.eisaId('PNP0A08')),
-    aml.name('_CID', aml.eisaId('PNP0A03')),
-    aml.name('_SEG', aml.integer(segment)),
-    aml.name('_UID', aml.integer(segment)),
-    aml.name('_ADR', aml.integer(0)),
-    aml.name('_CCA', aml.integer(1)),
-    aml.name('SUPP', aml.integer(0)),
-    aml.name('_CRS', aml.resources(...windows)),
+  return device(
+    numberedName('PC', segment),
+    name('_HID', eisaId('PNP0A08')),
+    name('_CID', eisaId('PNP0A03')),
+    name('_SEG', integer(segment)),
+    name('_UID', integer(segment)),
+    name('_CCA', integer(1)),
+    name('_CRS', resourceTemplate(...resources)),
   )
 }
 
-/** MCFG's ranges must also be somebody's resources (PCI Firmware Specification 3.3 §4.1.2). */
-function configurationSpace(segments: readonly PciSegmentDescription[]): aml.Aml {
-  const ranges = segments.map(({ ecamAddress, ecamBytes }) => aml.memory32Fixed(ecamAddress, ecamBytes, true))
-  return aml.device(
+/** The ranges of MCFG must also be somebody's resources (PCI Firmware Specification 3.3 §4.1.2). */
+function motherboard(segments: readonly PciSegmentDescription[], platformMmio: AddressRange): Aml {
+  const isWritable = true
+  const isConsumed = true
+  return device(
     'MBRD',
-    aml.name('_HID', aml.eisaId('PNP0C02')),
-    aml.name('_UID', aml.integer(0)),
-    aml.name('_CRS', aml.resources(...ranges)),
+    name('_HID', eisaId('PNP0C02')),
+    name('_UID', integer(0)),
+    name(
+      '_CRS',
+      resourceTemplate(
+        ...segments.map(({ ecamAddress, ecamBytes }) => memory32Fixed(ecamAddress, ecamBytes, isWritable)),
+        addressSpace('memory', 8, platformMmio, isConsumed),
+      ),
+    ),
   )
 }
 
-function serialPort(port: number, interrupt: number): aml.Aml {
-  return aml.device(
+function serialPort(port: number, interruptNumber: number): Aml {
+  return device(
     'COM1',
-    aml.name('_HID', aml.eisaId('PNP0501')),
-    aml.name('_UID', aml.integer(0)),
-    aml.name('_DDN', aml.string('COM1')),
-    aml.name('_CRS', aml.resources(aml.interrupt(interrupt, true), aml.ioPorts(port, 8))),
+    name('_HID', eisaId('PNP0501')),
+    name('_UID', integer(0)),
+    name('_DDN', string('COM1')),
+    name('_CRS', resourceTemplate(ioPorts(port, 8), interrupt([interruptNumber], { isEdge: true }))),
   )
 }
 
-function powerButton(): aml.Aml {
-  return aml.device('PWRB', aml.name('_HID', aml.eisaId('PNP0C0C')), aml.name('_UID', aml.integer(0)))
+/** Without an interrupt: the clock gives the time and no alarms. */
+function realTimeClock(port: number): Aml {
+  return device(
+    'RTC',
+    name('_HID', eisaId('PNP0B00')),
+    name('_UID', integer(0)),
+    name('_CRS', resourceTemplate(ioPorts(port, 2))),
+  )
 }
 
-/** §5.6.9: an interrupt, and a method that looks up what happened. Reading the register clears it. */
-function genericEventDevice(address: number, interrupt: number): aml.Aml {
-  return aml.device(
-    'GEC_',
-    aml.name('_HID', aml.string('ACPI0013')),
-    aml.name('_UID', aml.integer(0)),
-    aml.name('_CRS', aml.resources(aml.interrupt(interrupt, true))),
-    aml.operationRegion('GDST', 0, BigInt(address), 1),
-    aml.field('GDST', [{ name: 'GDAT', bits: 8 }]),
-    aml.method(
+const buttonPressed = 0x80
+
+/** §5.6.9: an interrupt, and a method that finds out what has happened. Reading the register clears it. */
+function genericEventDevice(address: number, interruptNumber: number, contributions: readonly AcpiContribution[]): Aml {
+  const handlers: [GedEvent, Aml][] = [['powerButton', notify('\\_SB.PWRB', buttonPressed)]]
+  for (const event of ['cpus', 'memory', 'pci', 'powerButton'] as const) {
+    for (const { onGedEvent } of contributions) {
+      const handler = onGedEvent?.[event]
+      if (handler !== undefined) handlers.push([event, handler])
+    }
+  }
+  const events = local(0)
+  return device(
+    'GED',
+    name('_HID', string('ACPI0013')),
+    name('_UID', integer(0)),
+    name('_CRS', resourceTemplate(interrupt([interruptNumber], { isEdge: true }))),
+    operationRegion('GDST', 'memory', address, 1),
+    field('GDST', { access: 'byte', update: 'zeros' }, [{ name: 'GDAT', bits: 8 }]),
+    method(
       '_EVT',
-      1,
-      true,
-      aml.store(aml.reference('GDAT'), aml.local(0)),
-      aml.ifThen(aml.and(aml.local(0), aml.integer(gedEvents.powerButton)), aml.notify('\\_SB.PWRB', 0x80)),
+      { argumentCount: 1, isSerialized: true },
+      store(reference('GDAT'), events),
+      ...handlers.map(([event, handler]) => ifThen(and(events, integer(gedEvents[event])), handler)),
     ),
   )
 }
@@ -133,6 +181,7 @@ function genericEventDevice(address: number, interrupt: number): aml.Aml {
 /** What to write into the sleep control register to power off: SLP_TYP 5. */
 export const softOffType = 5
 
-function softOff(): aml.Aml {
-  return aml.name('_S5', aml.packageOf(aml.integer(softOffType)))
+/** Types for both PM1 control registers, of which the first also serves the sleep control register (§7.4.2). */
+function softOff(): Aml {
+  return name('_S5', packageOf(integer(softOffType), integer(softOffType), integer(0), integer(0)))
 }

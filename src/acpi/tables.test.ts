@@ -1,104 +1,146 @@
-import { execFileSync } from 'node:child_process'
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import test from 'ava'
-import fc from 'fast-check'
-import { eisaId, integer, namePath, packageLength } from './aml.ts'
-import { type AcpiDescription, placeTables } from './layout.ts'
-import { checksumOf } from './tables.ts'
+import { integer } from './aml/encoding.ts'
+import { call } from './aml/expressions.ts'
+import { device, method, name, scope } from './aml/objects.ts'
+import { checksumOf, table } from './table.ts'
+import { buildAcpiTables, type PlacedTable } from './tables.ts'
+import { golden } from './testing/golden.ts'
+import { recompile } from './testing/iasl.ts'
+import { aMachine } from './testing/machine.ts'
 
-function description(cpuCount: number, segmentCount: number): AcpiDescription {
-  const segments = Array.from({ length: segmentCount }, (_, segment) => ({
-    segment,
-    ecamAddress: 0xe800_0000 + segment * 0x10_0000,
-    ecamBytes: 0x10_0000,
-    mmio32: { first: 0xc000_0000 + segment * 0x100_0000, last: 0xc0ff_ffff + segment * 0x100_0000 },
-    mmio64: { first: 0x1_4000_0000 + segment * 0x4000_0000, last: 0x1_7fff_ffff + segment * 0x4000_0000 },
-    ports:
-      segment === 0
-        ? [
-            { first: 0, last: 0xcf7 },
-            { first: 0xd00, last: 0xffff },
-          ]
-        : [],
-  }))
-  return {
-    dsdt: {
-      cpuCount,
-      segments,
-      serial: { port: 0x3f8, interrupt: 4 },
-      ged: { address: 0x3f_fff0_0000, interrupt: 5 },
-    },
-    hardware: { controlPort: 0x600, resetValue: 1, pmTimerPort: 0x608 },
-    interrupts: {
-      apicIds: Array.from({ length: cpuCount }, (_, index) => index),
-      lapicAddress: 0xfee0_0000,
-      ioapicAddress: 0xfec0_0000,
-    },
-    address: 0xa0000,
-    end: 0xf0000,
-  }
+const machines = [1, 4, 254].flatMap(processors => [1, 2].map(segments => ({ processors, segments })))
+
+function find(tables: readonly PlacedTable[], signature: string): PlacedTable {
+  const found = tables.find(each => each.signature === signature)
+  if (found === undefined) throw new Error(`no ${signature}`)
+  return found
 }
 
-for (const cpus of [1, 4, 254]) {
-  for (const segments of [1, 2]) {
-    test(`the tables for ${cpus} vCPUs and ${segments} segments have right checksums and compile again without an error`, t => {
-      const directory = mkdtempSync(join(tmpdir(), 'acpi-'))
-      try {
-        for (const { signature, bytes } of placeTables(description(cpus, segments))) {
-          t.is(checksumOf(bytes), 0, signature)
-          if (signature === 'RSDP') continue
-          const file = join(directory, `${signature}.dat`)
-          writeFileSync(file, bytes)
-          execFileSync('iasl', ['-d', file], { stdio: 'pipe' })
-          const output = execFileSync('iasl', [join(directory, `${signature}.dsl`)], {
-            encoding: 'utf8',
-            stdio: 'pipe',
-          })
-          t.regex(output, /Compilation successful. 0 Errors|Table Input/, signature)
-          t.notRegex(readFileSync(join(directory, `${signature}.dsl`), 'utf8'), /ACPI Error|Invalid/)
-        }
-      } finally {
-        rmSync(directory, { recursive: true })
-      }
-    })
-  }
+for (const machine of machines) {
+  const name = `${machine.processors} vCPUs and ${machine.segments} segments`
+
+  test(`the tables for ${name} are the frozen ones`, t => {
+    for (const { signature, bytes } of buildAcpiTables(aMachine(machine))) {
+      const frozen = golden(`${signature.toLowerCase()}-${machine.processors}-${machine.segments}`, bytes)
+      t.deepEqual(Uint8Array.from(bytes), frozen, signature)
+    }
+  })
+
+  test(`ACPICA reads the tables for ${name} without a word and compiles the same bytes again`, t => {
+    for (const { signature, bytes } of buildAcpiTables(aMachine(machine))) {
+      t.is(checksumOf(bytes), 0, signature)
+      if (signature === 'RSDP') continue
+      const { errors, warnings, bytes: again } = recompile(signature, bytes)
+      t.deepEqual(errors, [], signature)
+      t.deepEqual(warnings, [], signature)
+      t.deepEqual(contentOf(again), contentOf(bytes), signature)
+    }
+  })
 }
 
-test('package lengths count themselves and grow with the content', t => {
-  t.deepEqual([...packageLength(62)], [63])
-  t.deepEqual([...packageLength(63)], [0x41, 0x04])
-  fc.assert(
-    fc.property(fc.integer({ min: 0, max: (1 << 20) - 8 }), content => {
-      const bytes = packageLength(content)
-      const lead = bytes[0] ?? 0
-      const extra = lead >> 6
-      const value =
-        extra === 0
-          ? lead
-          : [...bytes.subarray(1)].reduce((sum, byte, index) => sum + byte * 2 ** (4 + 8 * index), lead & 0xf)
-      return bytes.length === extra + 1 && value === content + bytes.length
-    }),
-  )
-  t.throws(() => packageLength(1 << 28))
-})
+/** Without the checksum and the compiler's name, which each compiler writes for itself. */
+function contentOf(bytes: Uint8Array): Uint8Array {
+  return Uint8Array.from(bytes.subarray(36))
+}
 
-test('names are padded, paths get their prefixes and what is no name is refused', t => {
-  t.is(Buffer.from(namePath('\\_SB')).toString('latin1'), '\\_SB_')
-  t.is(Buffer.from(namePath('\\_SB.PWRB')).toString('latin1'), '\\\x2e_SB_PWRB')
-  t.is(Buffer.from(namePath('A.B.C')).toString('latin1'), '\x2f\x03A___B___C___')
-  for (const wrong of ['', 'TOOLONG', 'a', '1ABC', 'A..B']) t.throws(() => namePath(wrong))
-})
-
-test('integers take the shortest form and EISA ids are compressed', t => {
+test('tables follow each other without overlap and point to each other', t => {
+  const tables = buildAcpiTables(aMachine({ processors: 4 }))
   t.deepEqual(
-    [0, 1, 0xff, 0x100, 0x1_0000, 2 ** 32].map(value => integer(value).length),
-    [1, 1, 2, 3, 5, 9],
+    tables.map(each => each.signature),
+    ['RSDP', 'DSDT', 'FACP', 'APIC', 'MCFG', 'XSDT'],
   )
-  t.deepEqual([...eisaId('PNP0A08')], [0x0c, 0x41, 0xd0, 0x0a, 0x08])
+  let end = 0xa0000
+  for (const { address, bytes } of tables) {
+    t.true(address >= end)
+    t.is(address % 16, 0)
+    end = address + bytes.length
+  }
+  const read = (signature: string, offset: number) => Buffer.from(find(tables, signature).bytes).readBigUInt64LE(offset)
+  const addressOf = (signature: string) => BigInt(find(tables, signature).address)
+  t.is(read('RSDP', 24), addressOf('XSDT'))
+  t.deepEqual(
+    [36, 44, 52].map(offset => read('XSDT', offset)),
+    ['FACP', 'APIC', 'MCFG'].map(addressOf),
+  )
+  t.is(read('FACP', 140), addressOf('DSDT'))
 })
 
-test('tables that do not fit are refused', t => {
-  t.throws(() => placeTables({ ...description(254, 1), end: 0xa1000 }), { code: 'ERR_RESOURCE_EXHAUSTED' })
+test('what a hardware-reduced platform has not is zero in the FADT', t => {
+  const { pmTimerPort: _, ...hardware } = aMachine().hardware
+  const bare = find(buildAcpiTables({ ...aMachine(), hardware }), 'FACP').bytes
+  const isZero = (bytes: Uint8Array, from: number, end: number) => bytes.subarray(from, end).every(byte => byte === 0)
+  // ACPI 6.5 §5.2.9: offsets 46 to 108 and 148 to 243, and these flags.
+  t.true(isZero(bare, 46, 109))
+  t.true(isZero(bare, 148, 244))
+  const ignoredFlags = [1, 2, 3, 7, 8, 13, 14, 16, 17].reduce((mask, bit) => mask | (1 << bit), 0)
+  t.is(Buffer.from(bare).readUInt32LE(112) & ignoredFlags, 0)
+  const withTimer = find(buildAcpiTables(aMachine()), 'FACP').bytes
+  t.true(isZero(withTimer, 46, 109))
+  t.true(isZero(withTimer, 148, 208))
+  t.deepEqual([...withTimer.subarray(208, 220)], [1, 32, 0, 3, 0x08, 0x06, 0, 0, 0, 0, 0, 0])
+})
+
+test('a clock that is described is not denied', t => {
+  const hardware = { ...aMachine().hardware, rtcPort: 0x70 }
+  const tables = buildAcpiTables({ ...aMachine(), hardware })
+  const noCmosClock = 1 << 5
+  t.is(Buffer.from(find(tables, 'FACP').bytes).readUInt16LE(109) & noCmosClock, 0)
+  t.not(Buffer.from(find(buildAcpiTables(aMachine()), 'FACP').bytes).readUInt16LE(109) & noCmosClock, 0)
+  t.regex(recompile('DSDT', find(tables, 'DSDT').bytes).source, /Device \(RTC\)/)
+})
+
+test('processors with large ids get entries that can hold them', t => {
+  const source = recompile(
+    'APIC',
+    find(buildAcpiTables(aMachine({ processors: 3, apicIdStride: 127 })), 'APIC').bytes,
+  ).source
+  t.is(source.match(/Processor Local APIC\]/g)?.length, 3)
+  t.notRegex(source, /x2APIC/)
+  const large = recompile(
+    'APIC',
+    find(buildAcpiTables(aMachine({ processors: 3, apicIdStride: 255 })), 'APIC').bytes,
+  ).source
+  t.is(large.match(/Processor Local APIC\]/g)?.length, 1)
+  t.is(large.match(/Processor Local x2APIC\]/g)?.length, 2)
+  t.is(large.match(/Local x2APIC NMI\]/g)?.length, 1)
+  t.is(large.match(/Local APIC NMI\]/g)?.length, 1)
+})
+
+test('a processor that is not there at boot is marked as one that may come', t => {
+  const machine = aMachine({ processors: 2 })
+  const processors = machine.processors.map(each => ({ ...each, isEnabled: each.uid === 0 }))
+  const entries = find(buildAcpiTables({ ...machine, processors }), 'APIC').bytes.subarray(44, 60)
+  t.deepEqual([...entries], [0, 8, 0, 0, 1, 0, 0, 0, 0, 8, 1, 1, 2, 0, 0, 0])
+})
+
+test('parts of the machine add devices, tables and what is to be done on an event', t => {
+  const extra = table('SRAT', 3, 'CHSRAT', new Uint8Array(12))
+  const contributions = [
+    {
+      dsdt: [
+        scope('\\_SB', device('PHPR', name('_ADR', integer(0)), method('PSCN', {}))),
+        scope('\\_SB.PC00', device('S000', name('_ADR', integer(0)))),
+      ],
+      tables: [extra],
+      onGedEvent: { pci: call('\\_SB.PHPR.PSCN') },
+    },
+  ]
+  const tables = buildAcpiTables({ ...aMachine(), contributions })
+  t.deepEqual(
+    tables.map(each => each.signature),
+    ['RSDP', 'DSDT', 'FACP', 'APIC', 'MCFG', 'SRAT', 'XSDT'],
+  )
+  const { source, errors } = recompile('DSDT', find(tables, 'DSDT').bytes)
+  t.deepEqual(errors, [])
+  t.regex(source, /If \(\(Local0 & 0x04\)\)\s+\{\s+\\_SB\.PHPR\.PSCN \(\)\s+\}/)
+  t.regex(source, /If \(\(Local0 & 0x08\)\)\s+\{\s+Notify \(\\_SB\.PWRB, 0x80\)/)
+  t.regex(source, /Scope \(\\_SB\.PC00\)/)
+})
+
+test('thousands of processors fit, and what does not is refused', t => {
+  t.notThrows(() => buildAcpiTables(aMachine({ processors: 4096 })))
+  t.throws(() => buildAcpiTables({ ...aMachine({ processors: 254 }), end: 0xa1000 }), {
+    code: 'ERR_RESOURCE_EXHAUSTED',
+    message: /254 processors need \d+ bytes of 4096/,
+  })
 })

@@ -1,53 +1,58 @@
-import { concatenate, writeUint } from '../util/bytes.ts'
+import { alignUp } from '../util/bytes.ts'
+import { TsvmmError } from '../util/errors.ts'
+import type { AcpiContribution } from './contribution.ts'
+import { type DsdtDescription, dsdt } from './dsdt.ts'
+import { type FixedHardware, fadt } from './fadt.ts'
+import { type InterruptHardware, madt, type ProcessorDescription } from './madt.ts'
+import { mcfg } from './mcfg.ts'
+import { rsdp, rsdpBytes } from './rsdp.ts'
+import type { AcpiTable } from './table.ts'
+import { xsdt } from './xsdt.ts'
 
-const headerBytes = 36
-const checksumOffset = 9
-
-/** The header that every table but the RSDP starts with (ACPI 6.5 §5.2.6), and its checksum. */
-export function table(
-  signature: string,
-  revision: number,
-  oemTableId: string,
-  body: Uint8Array,
-): Uint8Array<ArrayBuffer> {
-  const header = new Uint8Array(headerBytes)
-  header.set(Buffer.from(signature, 'latin1'), 0)
-  writeUint(header, 4, 4, headerBytes + body.length)
-  header[8] = revision
-  header.set(Buffer.from('CLOUDH', 'latin1'), 10)
-  header.set(Buffer.from(oemTableId.padEnd(8, ' ').slice(0, 8), 'latin1'), 16)
-  writeUint(header, 24, 4, 1)
-  header.set(Buffer.from('RVAT', 'latin1'), 28)
-  writeUint(header, 32, 4, 1)
-  const bytes = concatenate([header, body])
-  bytes[checksumOffset] = checksumOf(bytes)
-  return bytes
+/** A machine as its firmware tables tell of it. */
+export interface AcpiDescription extends Omit<DsdtDescription, 'processorUids' | 'rtcPort' | 'contributions'> {
+  /** Where the RSDP goes; the other tables follow it. */
+  readonly address: number
+  /** One past the last address that tables may use. */
+  readonly end: number
+  /** In the order of their numbers; the first is the one that boots. */
+  readonly processors: readonly ProcessorDescription[]
+  readonly hardware: FixedHardware
+  readonly interrupts: InterruptHardware
+  readonly contributions?: readonly AcpiContribution[]
 }
 
-/** What makes all bytes add up to zero. */
-export function checksumOf(bytes: Uint8Array): number {
-  const sum = bytes.reduce((total, byte) => (total + byte) & 0xff, 0)
-  return (0x100 - sum) & 0xff
+export interface PlacedTable {
+  readonly signature: string
+  readonly address: number
+  readonly bytes: AcpiTable
 }
 
-/** Little-endian fields of a table's body, written at their offset within the whole table. */
-export class TableBody {
-  readonly bytes: Uint8Array<ArrayBuffer>
+const tableAlignment = 16
 
-  constructor(tableBytes: number) {
-    this.bytes = new Uint8Array(tableBytes - headerBytes)
+/** All ACPI tables with their addresses, the RSDP first. Throws ERR_RESOURCE_EXHAUSTED where they do not fit. */
+export function buildAcpiTables(description: AcpiDescription): PlacedTable[] {
+  const { address, end, processors, segments, hardware, interrupts, contributions = [] } = description
+  const placed: PlacedTable[] = []
+  let next = address + rsdpBytes
+  const place = (bytes: AcpiTable): number => {
+    const start = alignUp(next, tableAlignment)
+    next = start + bytes.length
+    placed.push({ signature: Buffer.from(bytes.subarray(0, 4)).toString('latin1'), address: start, bytes })
+    return start
   }
-
-  set(offset: number, width: 1 | 2 | 4 | 8, value: number | bigint): this {
-    writeUint(this.bytes, offset - headerBytes, width, value)
-    return this
+  const processorUids = processors.map(processor => processor.uid)
+  const dsdtAddress = place(dsdt({ ...description, processorUids, rtcPort: hardware.rtcPort, contributions }))
+  const listed = [
+    fadt(dsdtAddress, hardware),
+    madt(processors, interrupts),
+    mcfg(segments),
+    ...contributions.flatMap(contribution => contribution.tables ?? []),
+  ]
+  const xsdtAddress = place(xsdt(listed.map(place)))
+  if (next > end) {
+    const reason = `${processors.length} processors need ${next - address} bytes of ${end - address}`
+    throw new TsvmmError('ERR_RESOURCE_EXHAUSTED', { what: 'room for ACPI tables', reason })
   }
-
-  /** Generic address structure (§5.2.3.2). Spaces: 0 memory, 1 ports. Access size: 1 byte, 3 double word. */
-  setAddress(offset: number, space: number, bits: number, accessSize: number, address: number): this {
-    return this.set(offset, 1, space)
-      .set(offset + 1, 1, bits)
-      .set(offset + 3, 1, accessSize)
-      .set(offset + 4, 8, address)
-  }
+  return [{ signature: 'RSDP', address, bytes: rsdp(xsdtAddress) }, ...placed]
 }

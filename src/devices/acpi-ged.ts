@@ -1,39 +1,54 @@
+import { type GedEvent, gedEvents } from '../acpi/contribution.ts'
 import type { AccessWidth, RegisterWindow, Span } from '../bus/registers.ts'
 import type { InterruptLine } from '../interrupts/interrupts.ts'
 import type { Component } from '../state/component.ts'
 
-/** Generic Event Device (ACPI 6.5 §5.6.9): tells the guest by an interrupt and one bit an event; reading clears. */
+interface GedState {
+  /** Bits of `gedEvents` that the guest has not read yet. */
+  pendingEvents: number
+}
+
+const powerOnState = (): GedState => ({ pendingEvents: 0 })
+
+/**
+ * The notification register of the Generic Event Device (ACPI 6.5 §5.6.9): an interrupt says that something has happened,
+ * the register says what, one bit an event, and reading clears it. Of one byte; wider reads see zeros above it.
+ */
 export class AcpiGed implements Component, RegisterWindow {
   readonly name = '__acpi_ged'
   readonly sizeBytes = 1
   readonly bytes = new Uint8Array(1)
   readonly spans: readonly Span[] = [{ offset: 0, lengthBytes: 1, read: 'trap', write: 'ignore' }]
   readonly #interrupt: InterruptLine
-  #state = { pendingEvents: 0 }
+  #state = powerOnState()
 
   constructor(interrupt: InterruptLine) {
     this.#interrupt = interrupt
   }
 
-  /** `event` is a bit of `gedEvents`. */
-  notify(event: number): void {
-    this.#state.pendingEvents |= event
+  /** Tells the guest of an event; events of one kind that it has not read yet become one. */
+  notify(event: GedEvent): void {
+    this.#state.pendingEvents |= gedEvents[event]
     this.#interrupt.pulse()
   }
 
   read(_offset: number, _width: AccessWidth): number {
-    const events = this.#state.pendingEvents
+    const { pendingEvents } = this.#state
     this.#state.pendingEvents = 0
-    return events
+    return pendingEvents
   }
 
   write(_offset: number, _width: AccessWidth, _value: number): void {}
 
   async pause(): Promise<void> {}
-  resume(): void {}
+
+  /** What is still unread is told again: the edge may have gone to an interrupt controller that is no more. */
+  resume(): void {
+    if (this.#state.pendingEvents !== 0) this.#interrupt.pulse()
+  }
 
   reset(): void {
-    this.#state = { pendingEvents: 0 }
+    this.#state = powerOnState()
   }
 
   async close(): Promise<void> {}

@@ -1,5 +1,5 @@
-import { gedEvents, type PciSegmentDescription } from '../acpi/dsdt.ts'
-import { placeTables } from '../acpi/layout.ts'
+import type { PciSegmentDescription } from '../acpi/dsdt.ts'
+import { buildAcpiTables } from '../acpi/tables.ts'
 import { loadKernel } from '../boot/x86_64/load.ts'
 import type { RegisterWindow } from '../bus/registers.ts'
 import type { VmConfig } from '../config/vm-config.ts'
@@ -114,7 +114,7 @@ export class X86Machine implements BuiltMachine {
   }
 
   pressPowerButton(): void {
-    this.#ged?.notify(gedEvents.powerButton)
+    this.#ged?.notify('powerButton')
   }
 
   /** KVM takes it for a vCPU that is out of the guest: each is parked for a moment. */
@@ -226,21 +226,26 @@ export class X86Machine implements BuiltMachine {
 
   #acpiTables() {
     const { cpus, serial } = this.#config
-    return placeTables({
-      dsdt: {
-        cpuCount: cpus.boot_vcpus,
-        segments: this.#segments(),
-        serial: serial.mode === 'Off' ? undefined : { port: portMap.serial, interrupt: pinMap.serial },
-        ged: { address: this.#area.platformMmio, interrupt: pinMap.ged },
-      },
-      hardware: { controlPort: portMap.acpiControl, resetValue: acpiResetValue, pmTimerPort: portMap.acpiPmTimer },
-      interrupts: {
-        apicIds: Array.from({ length: cpus.boot_vcpus }, (_, index) => apicIdOf(index, this.#topology)),
-        lapicAddress: addressMap.lapic,
-        ioapicAddress: addressMap.ioapic,
-      },
+    const hasSerial = serial.mode !== 'Off'
+    const { platformMmio } = this.#area
+    return buildAcpiTables({
       address: addressMap.rsdp,
       end: addressMap.smbios,
+      processors: Array.from({ length: cpus.boot_vcpus }, (_, uid) => ({
+        uid,
+        apicId: apicIdOf(uid, this.#topology),
+        isEnabled: true,
+      })),
+      segments: this.#segments(),
+      platformMmio: { first: platformMmio, last: platformMmio + addressMap.platformMmioBytes - 1 },
+      serial: hasSerial ? { port: portMap.serial, interrupt: pinMap.serial } : undefined,
+      ged: { address: platformMmio, interrupt: pinMap.ged },
+      hardware: { controlPort: portMap.acpiControl, resetValue: acpiResetValue, pmTimerPort: portMap.acpiPmTimer },
+      interrupts: {
+        lapicAddress: addressMap.lapic,
+        ioapicAddress: addressMap.ioapic,
+        isaInterrupts: hasSerial ? [{ number: pinMap.serial, pin: pinMap.serial }] : [],
+      },
     })
   }
 }
