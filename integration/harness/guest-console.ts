@@ -39,7 +39,7 @@ export class GuestConsole {
   }
 
   /** Reads on until `pattern`; what it matched and all before it counts as read. Rejects with the last lines where it never comes. */
-  async waitFor(pattern: RegExp, timeoutMs = 60_000): Promise<RegExpExecArray> {
+  async waitFor(pattern: RegExp, timeoutMs = 120_000): Promise<RegExpExecArray> {
     const deadline = new AbortController()
     const expired = delay(timeoutMs, 'expired', { signal: deadline.signal }).catch(() => 'cancelled')
     try {
@@ -62,7 +62,7 @@ export class GuestConsole {
     }
   }
 
-  async logIn(timeoutMs = 120_000): Promise<void> {
+  async logIn(timeoutMs = 240_000): Promise<void> {
     await this.waitFor(/login: $/, timeoutMs)
     this.type('root\n')
     await this.waitFor(/Password: $/)
@@ -74,7 +74,7 @@ export class GuestConsole {
   }
 
   /** Runs one shell line and returns what it printed. */
-  async run(command: string, timeoutMs = 60_000): Promise<CommandResult> {
+  async run(command: string, timeoutMs = 120_000): Promise<CommandResult> {
     this.#commands += 1
     const token = `END-${this.#commands}`
     this.type(`${command}\necho "${token.slice(0, 3)}""${token.slice(3)}:$?"\n`)
