@@ -1,4 +1,5 @@
 import type { PciSegmentDescription } from '../acpi/dsdt.ts'
+import { smbios } from '../acpi/smbios.ts'
 import { buildAcpiTables } from '../acpi/tables.ts'
 import { loadKernel } from '../boot/x86_64/load.ts'
 import type { RegisterWindow } from '../bus/registers.ts'
@@ -104,6 +105,7 @@ export class X86Machine implements BuiltMachine {
     const { payload, memory } = this.#config
     this.#vm.clearRam()
     for (const { address, bytes } of this.#acpiTables()) this.#vm.memory.write(address, bytes)
+    this.#vm.memory.write(addressMap.smbios, this.#smbios())
     this.#vm.memory.write(addressMap.gdt, flatGdt())
     const entry = loadKernel(this.#vm.memory, memory.size, {
       kernel: payload.kernel ?? '',
@@ -247,6 +249,12 @@ export class X86Machine implements BuiltMachine {
         isaInterrupts: hasSerial ? [{ number: pinMap.serial, pin: pinMap.serial }] : [],
       },
     })
+  }
+
+  #smbios(): Uint8Array {
+    const { serial_number, uuid, oem_strings } = this.#config.platform
+    const place = { address: addressMap.smbios, end: addressMap.highRam }
+    return smbios({ serialNumber: serial_number, uuid, oemStrings: oem_strings }, place)
   }
 }
 
