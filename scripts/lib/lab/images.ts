@@ -84,13 +84,11 @@ export function copyOut(image: string, directory: string, target: string): void 
   cpSync(join(dumped, 'out'), target, { recursive: true, verbatimSymlinks: true, preserveTimestamps: true })
 }
 
-/** Of build/ the lab needs the addon and its tests, not the objects they were linked from nor the sanitizers' variants. */
+/** Of build/ the lab needs the addon, not what it was linked from. */
 export function belongsInLab(path: string): boolean {
   const [top = '', second = '', ...rest] = path.split(sep)
   if (['.git', '.cache', 'node_modules', 'results'].includes(top)) return false
-  if (top !== 'build' || second === '') return true
-  if (rest.length === 0) return second === 'release' || second.endsWith('.node')
-  return second === 'release' && rest.length === 1 && /_tests$/.test(rest[0] ?? '')
+  return top !== 'build' || second === '' || (rest.length === 0 && second.endsWith('.node'))
 }
 
 /** As one word of a shell. */
