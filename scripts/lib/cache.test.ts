@@ -1,12 +1,14 @@
-import { existsSync, mkdtempSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
-import test from 'ava'
+import test, { type ExecutionContext } from 'ava'
 import { cacheDirectory, contentKey, makeOnce } from './cache.ts'
 
-function folder(): string {
-  return mkdtempSync(join(tmpdir(), 'tsvmm-cache-test-'))
+function folder(t: ExecutionContext): string {
+  const path = mkdtempSync(join(tmpdir(), 'tsvmm-cache-test-'))
+  t.teardown(() => rmSync(path, { recursive: true }))
+  return path
 }
 
 test('the cache is where the environment says, else below the home directory', t => {
@@ -21,7 +23,7 @@ test('a key tells apart lists that join to the same text', t => {
 })
 
 test('two at once make it once', async t => {
-  const path = join(folder(), 'thing')
+  const path = join(folder(t), 'thing')
   let made = 0
   const make = async (temporary: string) => {
     made += 1
@@ -34,7 +36,7 @@ test('two at once make it once', async t => {
 })
 
 test('what failed half-way is not there, and can be made again', async t => {
-  const directory = folder()
+  const directory = folder(t)
   const path = join(directory, 'thing')
   const failing = makeOnce(path, async temporary => {
     writeFileSync(temporary, 'half')

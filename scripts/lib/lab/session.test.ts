@@ -1,4 +1,4 @@
-import { mkdtempSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test from 'ava'
@@ -38,7 +38,9 @@ test('the initramfs is only given with kernels that need it', t => {
 })
 
 test('a death is told by the panic, else by what QEMU said last', t => {
-  const log = join(mkdtempSync(join(tmpdir(), 'tsvmm-lab-test-')), 'console.log')
+  const folder = mkdtempSync(join(tmpdir(), 'tsvmm-session-test-'))
+  t.teardown(() => rmSync(folder, { recursive: true }))
+  const log = join(folder, 'console.log')
   const warning = "qemu: warning: TCG doesn't support requested feature\n"
   t.is(causeOfDeath(log, warning, 0), 'QEMU ended (0) before the command did')
   t.is(causeOfDeath(log, `no such file\n${warning}`, 1), 'QEMU ended (1) before the command did: no such file')
