@@ -9,6 +9,7 @@ import {
 } from '../hypervisor/x86_64/registers.ts'
 import { addressMap } from '../platform/x86_64/address-map.ts'
 import type { Component } from '../state/component.ts'
+import { readUint } from '../util/bytes.ts'
 
 /** What makes up the power-on state, in the order in which KVM wants it written. */
 const powerOnFiles = ['mp-state', 'sregs', 'regs', 'xcrs', 'xsave', 'debugregs', 'lapic', 'events'] as const
@@ -80,7 +81,11 @@ export class X86Vcpu implements Component {
 
   reset(): void {
     this.#restoreMsrs()
-    for (const { file, bytes } of this.#powerOn) this.#vcpu.setRegisters(file, bytes)
+    for (const { file, bytes } of this.#powerOn) {
+      // Without XSAVE there are no extended control registers, and KVM refuses even none.
+      if (file === 'xcrs' && readUint(bytes, 0, 4) === 0n) continue
+      this.#vcpu.setRegisters(file, bytes)
+    }
   }
 
   /** Out of the guest, before the devices that it uses go; the virtual machine joins the thread later. */
