@@ -2,6 +2,7 @@ import type { PciSegmentDescription } from '../acpi/dsdt.ts'
 import { smbios } from '../acpi/smbios.ts'
 import { buildAcpiTables } from '../acpi/tables.ts'
 import { loadKernel } from '../boot/x86_64/load.ts'
+import { resetVectorAddress, resetVectorCode } from '../boot/x86_64/reset-vector.ts'
 import type { RegisterWindow } from '../bus/registers.ts'
 import type { VmConfig } from '../config/vm-config.ts'
 import { AcpiGed } from '../devices/acpi-ged.ts'
@@ -107,6 +108,7 @@ export class X86Machine implements BuiltMachine {
     for (const { address, bytes } of this.#acpiTables()) this.#vm.memory.write(address, bytes)
     this.#vm.memory.write(addressMap.smbios, this.#smbios())
     this.#vm.memory.write(addressMap.gdt, flatGdt())
+    this.#vm.memory.write(resetVectorAddress, resetVectorCode)
     const entry = loadKernel(this.#vm.memory, memory.size, {
       kernel: payload.kernel ?? '',
       initramfs: payload.initramfs,
