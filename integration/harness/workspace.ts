@@ -4,7 +4,12 @@ import { basename, join } from 'node:path'
 
 /** A folder for one test's scratch files, removed with its contents when disposed of. */
 export class Workspace implements Disposable {
-  readonly directory = mkdtempSync(join(tmpdir(), 'tsvmm-test-'))
+  readonly directory: string
+
+  /** In `base`, or where temporary files go: in the lab that is memory, which cannot be opened directly. */
+  constructor(base = tmpdir()) {
+    this.directory = mkdtempSync(join(base, 'tsvmm-test-'))
+  }
 
   path(name: string): string {
     return join(this.directory, name)
