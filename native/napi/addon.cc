@@ -5,6 +5,7 @@
 #include "napi/event_fd_binding.h"
 #include "napi/kvm_binding.h"
 #include "napi/memory_binding.h"
+#include "napi/pty_binding.h"
 #include "napi/vcpu_binding.h"
 #include "napi/virtio_bindings.h"
 #include "napi/vm_binding.h"
@@ -22,6 +23,7 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   tsvmm::VcpuBinding::define(env);
   tsvmm::WindowBinding::define(env);
   tsvmm::define_virtio(env, exports);
+  tsvmm::define_pty(env, exports);
   return exports;
 }
 

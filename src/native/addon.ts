@@ -24,6 +24,11 @@ export interface Addon {
    * Returns false where another holder is in the way.
    */
   lockFile(fd: number, kind: 'shared' | 'exclusive'): boolean
+  /**
+   * A new pseudo terminal whose other end, at `path`, is in raw mode. The master is the caller's to close and does not
+   * block; reads of it fail with EIO while nobody has the other end open.
+   */
+  openPty(): { masterFd: number; path: string }
   /** What a regular file or block device behind `fd` can do; sizes in bytes. */
   probeDisk(fd: number): { sizeBytes: number; logicalBlockBytes: number; discard: boolean; writeZeroes: boolean }
 }
