@@ -1,38 +1,45 @@
-import { closeSync, openSync, writeSync } from 'node:fs'
+import { closeSync, constants, openSync } from 'node:fs'
 import { reasonOf, TsvmmError } from '../util/errors.ts'
 import type { Chardev } from './chardev.ts'
+import { DescriptorWriter } from './descriptor-writer.ts'
 
-/** Output into a file, created or emptied; no input. */
+/** Output into a file, created for its owner alone or emptied, or into a FIFO that somebody reads; no input. */
 export class FileChardev implements Chardev {
-  #fd: number | undefined
+  readonly #fd: number
+  readonly #writer: DescriptorWriter
+  #isClosed = false
 
   private constructor(fd: number) {
     this.#fd = fd
+    this.#writer = new DescriptorWriter(fd)
   }
 
+  /** Throws ERR_CHARDEV naming `option`. */
   static open(option: string, path: string): FileChardev {
+    const { O_WRONLY, O_CREAT, O_TRUNC, O_NONBLOCK, O_NOCTTY } = constants
     try {
-      return new FileChardev(openSync(path, 'w', 0o600))
+      return new FileChardev(openSync(path, O_WRONLY | O_CREAT | O_TRUNC | O_NONBLOCK | O_NOCTTY, 0o600))
     } catch (cause) {
-      throw new TsvmmError('ERR_CHARDEV', { option, path, reason: reasonOf(cause) }, { cause })
+      throw new TsvmmError('ERR_CHARDEV', { option, path, reason: openReason(cause) }, { cause })
     }
   }
 
   write(bytes: Uint8Array): void {
-    if (this.#fd === undefined) return
-    try {
-      writeSync(this.#fd, bytes)
-    } catch {
-      // A full disk must not stop the guest; what it printed is lost.
-    }
+    this.#writer.write(bytes)
   }
 
   onInput(): void {}
   setInputWanted(): void {}
 
   async close(): Promise<void> {
-    if (this.#fd === undefined) return
+    if (this.#isClosed) return
+    this.#isClosed = true
+    this.#writer.close()
     closeSync(this.#fd)
-    this.#fd = undefined
   }
+}
+
+function openReason(cause: unknown): string {
+  const isUnread = cause instanceof Error && 'code' in cause && cause.code === 'ENXIO'
+  return isUnread ? 'nobody reads this FIFO' : reasonOf(cause)
 }

@@ -1,52 +1,88 @@
-import type { ReadStream, WriteStream } from 'node:tty'
-import type { Chardev } from './chardev.ts'
+import { closeSync, constants, openSync } from 'node:fs'
+import type { Readable, Writable } from 'node:stream'
+import { ReadStream } from 'node:tty'
+import type { Chardev, TerminalSize } from './chardev.ts'
+import { DescriptorWriter } from './descriptor-writer.ts'
+import { EscapeSequences } from './escape-sequences.ts'
+import { RawMode } from './raw-mode.ts'
+import { StreamWriter } from './stream-writer.ts'
 
-type Input = NodeJS.ReadStream | ReadStream
-type Output = NodeJS.WriteStream | WriteStream
+type Input = Readable & { readonly isTTY?: boolean | undefined }
+type Output = Writable & {
+  readonly isTTY?: boolean | undefined
+  readonly fd?: number
+  readonly columns?: number
+  readonly rows?: number
+}
 
-/** Ctrl-A, then: x ends the machine, Ctrl-A sends itself. */
-const escapeByte = 0x01
-const endByte = 'x'.charCodeAt(0)
+export interface TerminalOptions {
+  readonly input: Input
+  readonly output: Output
+  /** A person types, though `input` is no terminal: it comes from a relay that has put one into raw mode. */
+  readonly hasPerson?: boolean
+  /** The person asks for the end of the machine: Ctrl-A x. */
+  onEnd(): void
+}
 
 /**
- * The console on this process's own input and output. A terminal is put into raw mode, so that the guest gets every key;
- * `onEnd` is called where the person asks for the end by Ctrl-A x. Without a terminal input is passed on as it is.
+ * The console on this process's own input and output. A terminal is put into raw mode, and what a person types is
+ * searched for escape sequences. Anything else is read as it is until it ends; the console goes on then.
  */
 export class TerminalChardev implements Chardev {
   readonly #input: Input
   readonly #output: Output
-  readonly #hasPerson: boolean
-  #listener: (bytes: Uint8Array) => void = () => {}
-  #isEscaped = false
+  readonly #writer: Writer
+  readonly #rawMode: RawMode | undefined
+  readonly #escapes: EscapeSequences | undefined
+  readonly #onEnd: () => void
+  #onBytes: (bytes: Uint8Array) => void = () => {}
+  #onBreak: () => void = () => {}
+  #onSize: (size: TerminalSize) => void = () => {}
+  #isReading = false
   #isClosed = false
-  readonly #restore = () => {
-    if (this.#input.isTTY) this.#input.setRawMode(false)
+  readonly #onResize = () => {
+    if (this.size !== undefined) this.#onSize(this.size)
   }
+  readonly #onData = (chunk: Buffer | string) => this.#receive(typeof chunk === 'string' ? Buffer.from(chunk) : chunk)
+  readonly #onError = () => {}
 
-  constructor(input: Input, output: Output) {
+  constructor({ input, output, hasPerson, onEnd }: TerminalOptions) {
     this.#input = input
     this.#output = output
-    // Behind a relay that has put a terminal into raw mode (the nested lab) a person types as well.
-    this.#hasPerson = input.isTTY || process.env['TSVMM_TERMINAL'] === '1'
-    if (input.isTTY) {
-      input.setRawMode(true)
-      // A crash must not leave the person with a terminal that shows nothing.
-      process.once('exit', this.#restore)
-    }
-    input.on('data', this.#onData)
-    output.on('error', () => {})
+    this.#onEnd = onEnd
+    this.#writer = openWriter(output)
+    if (input instanceof ReadStream) this.#rawMode = new RawMode(input)
+    if (hasPerson === true || input.isTTY === true) this.#escapes = new EscapeSequences()
+    output.on('resize', this.#onResize)
+    input.on('error', this.#onError)
+  }
+
+  get size(): TerminalSize | undefined {
+    const { columns, rows } = this.#output
+    return columns === undefined || rows === undefined ? undefined : { columns, rows }
   }
 
   write(bytes: Uint8Array): void {
-    if (!this.#isClosed) this.#output.write(bytes)
+    this.#writer.write(bytes)
   }
 
   onInput(listener: (bytes: Uint8Array) => void): void {
-    this.#listener = listener
+    this.#onBytes = listener
+    if (this.#isReading || this.#isClosed) return
+    this.#isReading = true
+    this.#input.on('data', this.#onData)
+  }
+
+  onBreak(listener: () => void): void {
+    this.#onBreak = listener
+  }
+
+  onResize(listener: (size: TerminalSize) => void): void {
+    this.#onSize = listener
   }
 
   setInputWanted(isWanted: boolean): void {
-    if (this.#isClosed) return
+    if (this.#isClosed || !this.#isReading) return
     if (isWanted) this.#input.resume()
     else this.#input.pause()
   }
@@ -56,25 +92,43 @@ export class TerminalChardev implements Chardev {
     this.#isClosed = true
     this.#input.off('data', this.#onData)
     this.#input.pause()
-    process.off('exit', this.#restore)
-    this.#restore()
+    this.#output.off('resize', this.#onResize)
+    this.#writer.close()
+    this.#rawMode?.leave()
   }
 
-  readonly #onData = (chunk: Buffer | string) => {
-    const bytes = typeof chunk === 'string' ? Buffer.from(chunk) : chunk
-    this.#listener(this.#hasPerson ? this.#withoutEscapes(bytes) : bytes)
-  }
-
-  #withoutEscapes(bytes: Uint8Array): Uint8Array {
-    const kept: number[] = []
-    for (const byte of bytes) {
-      if (this.#isEscaped) {
-        this.#isEscaped = false
-        if (byte === endByte) process.kill(process.pid, 'SIGTERM')
-        else kept.push(byte)
-      } else if (byte === escapeByte) this.#isEscaped = true
-      else kept.push(byte)
+  #receive(bytes: Uint8Array): void {
+    for (const typed of this.#escapes?.parse(bytes) ?? [bytes]) {
+      if (typed === 'end') this.#onEnd()
+      else if (typed === 'break') this.#onBreak()
+      else this.#onBytes(typed)
     }
-    return Uint8Array.from(kept)
+  }
+}
+
+interface Writer {
+  write(bytes: Uint8Array): void
+  close(): void
+}
+
+/**
+ * Node writes to terminals and waits for them. A terminal opened anew has a file description of its own, which may be
+ * non-blocking without harm to others that share the first. Where that is not allowed, a stuck terminal stops us.
+ */
+function openWriter(output: Output): Writer {
+  if (output.isTTY !== true || output.fd === undefined) return new StreamWriter(output)
+  try {
+    const { O_WRONLY, O_NONBLOCK, O_NOCTTY } = constants
+    const fd = openSync(`/proc/self/fd/${output.fd}`, O_WRONLY | O_NONBLOCK | O_NOCTTY)
+    const writer = new DescriptorWriter(fd)
+    return {
+      write: bytes => writer.write(bytes),
+      close: () => {
+        writer.close()
+        closeSync(fd)
+      },
+    }
+  } catch {
+    return new StreamWriter(output)
   }
 }

@@ -1,3 +1,4 @@
+import { describeDebugCode } from '../util/debug-code.ts'
 import { reasonOf, TsvmmError } from '../util/errors.ts'
 import type { Log } from '../util/log.ts'
 import { Vm, type VmExit } from '../vmm/vm.ts'
@@ -45,7 +46,7 @@ function follow(vm: Vm, log: Log): void {
   vm.on('booted', () => log.info('the machine runs'))
   vm.on('rebooted', () => log.info('the machine was rebooted'))
   vm.on('exit', exit => log.info(`the machine has ended: ${exit.kind}`))
-  vm.on('debug-code', code => log.info(`debug port: code 0x${code.toString(16)}`))
+  vm.on('debug-code', (code, elapsedSeconds) => log.warn(describeDebugCode(code, elapsedSeconds)))
 }
 
 function codeOf(exit: VmExit): number {

@@ -1,6 +1,7 @@
 import test from 'ava'
 import { SoftwareBus } from '../bus/software-bus.ts'
-import { DebugPort, describeDebugCode } from './debug-port.ts'
+import { describeDebugCode } from '../util/debug-code.ts'
+import { DebugPort } from './debug-port.ts'
 
 function aPort() {
   const bus = new SoftwareBus()

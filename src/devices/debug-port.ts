@@ -1,9 +1,6 @@
 import type { AccessWidth, RegisterWindow, Span } from '../bus/registers.ts'
 import type { Component } from '../state/component.ts'
 
-/** By the upper three bits of the code. */
-const stages = ['Firmware', 'Bootloader', 'Kernel', 'Userspace']
-
 /** `code` is 0 to 255; `elapsedSeconds` counts from when the port was built. */
 export type DebugCodeListener = (code: number, elapsedSeconds: number) => void
 
@@ -38,10 +35,4 @@ export class DebugPort implements Component, RegisterWindow {
   resume(): void {}
   reset(): void {}
   async close(): Promise<void> {}
-}
-
-/** The words that tools which measure boot times look for. */
-export function describeDebugCode(code: number, elapsedSeconds: number): string {
-  const stage = stages[code >> 5] ?? 'Custom'
-  return `[Debug I/O port: ${stage} code 0x${code.toString(16)}] ${elapsedSeconds.toFixed(6)} seconds`
 }

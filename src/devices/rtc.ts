@@ -44,7 +44,7 @@ export interface RtcOptions {
   readonly below4GibBytes: number
   readonly above4GibBytes: number
   /** The guest asks for a reset. */
-  onReset?(): void
+  onReset(): void
   /** The host's time, which the guest reads in UTC. */
   readonly now?: () => Date
 }
@@ -80,7 +80,7 @@ export class Rtc implements Component, RegisterWindow {
   write(_offset: number, _width: AccessWidth, value: number): void {
     const selected = this.bytes[0] ?? 0
     if (selected === shutdownStatus && value === 0) {
-      this.#options.onReset?.()
+      this.#options.onReset()
       return
     }
     const index = selected & indexMask

@@ -11,8 +11,10 @@ export interface MachineEvents {
   reset(): void
   /** The machine cannot go on; `report` says where it was. */
   crash(error: TsvmmError, report: string): void
-  /** The guest wrote a code to the debug port. */
-  debugCode(code: number): void
+  /** The guest wrote a code to the debug port, so many seconds after the machine was built. */
+  debugCode(code: number, elapsedSeconds: number): void
+  /** The person at the terminal asks for the end. */
+  quit(): void
 }
 
 export interface BuiltMachine {

@@ -26,6 +26,8 @@ export interface PciDevicesOptions {
   readonly segments: readonly PciSegmentDescription[]
   /** Where configuration mechanism 1 is. */
   readonly configPort: number
+  /** The person at the terminal asks for the end. */
+  onEnd(): void
 }
 
 /** Cloud Hypervisor's host bridge. */
@@ -57,21 +59,22 @@ export async function addPciDevices(options: PciDevicesOptions): Promise<void> {
       }),
     )
   }
-  if (config.console.mode !== 'Off') plug(consoleOf(config, vm))
+  if (config.console.mode !== 'Off') plug(await consoleOf(config, vm, options.onEnd))
   for (const disk of config.disks) plug(diskOf(disk, vm))
   for (const card of config.net) plug(cardOf(card, vm))
   plug(await randomSourceOf(config.rng.src, vm))
 }
 
-function consoleOf(config: VmConfig, vm: KvmVirtualMachine): VirtioDevice {
-  const { stdout } = process
-  const isTerminal = config.console.mode === 'Tty' && stdout.isTTY
-  return new VirtioConsole({
+async function consoleOf(config: VmConfig, vm: KvmVirtualMachine, onEnd: () => void): Promise<VirtioDevice> {
+  const chardev = await openChardev('--console', config.console, onEnd)
+  const device = new VirtioConsole({
     name: '__console',
-    chardev: openChardev('--console', config.console),
-    size: isTerminal ? { columns: stdout.columns, rows: stdout.rows } : undefined,
+    chardev,
+    size: chardev.size,
     createBackend: handlers => createMailboxBackend(vm.nativeMemory, '__console', handlers),
   })
+  chardev.onResize?.(size => device.resize(size))
+  return device
 }
 
 function diskOf(config: DiskConfig, vm: KvmVirtualMachine): VirtioDevice {

@@ -72,7 +72,7 @@ export class X86Machine implements BuiltMachine {
     const machine = new X86Machine(options, vm, physicalBits(host, config.cpus.max_phys_bits))
     machine.#addMemory()
     const ioapic = machine.#addInterruptController(events)
-    machine.#addPlatformDevices(events, ioapic.controller)
+    await machine.#addPlatformDevices(events, ioapic.controller)
     await addPciDevices({
       config,
       components,
@@ -80,6 +80,7 @@ export class X86Machine implements BuiltMachine {
       routes: ioapic.routes,
       segments: machine.#segments(),
       configPort: portMap.pciConfigAddress,
+      onEnd: () => events.quit(),
     })
     machine.#addVcpus(kvm, host)
     return machine
@@ -162,18 +163,18 @@ export class X86Machine implements BuiltMachine {
     return { routes, controller }
   }
 
-  #addPlatformDevices(events: MachineEvents, ioapic: Ioapic): void {
+  async #addPlatformDevices(events: MachineEvents, ioapic: Ioapic): Promise<void> {
     const { serial, memory } = this.#config
     const [low, high] = ramRanges(memory.size)
     const sizes = { below4GibBytes: low?.sizeBytes ?? 0, above4GibBytes: high?.sizeBytes ?? 0 }
     this.#map('pio', portMap.resetPort, new ResetPort(() => events.reset()))
-    this.#map('pio', portMap.rtc, new Rtc(sizes))
-    this.#map('pio', portMap.debugPort, new DebugPort(code => events.debugCode(code)))
+    this.#map('pio', portMap.rtc, new Rtc({ ...sizes, onReset: () => events.reset() }))
+    this.#map('pio', portMap.debugPort, new DebugPort((code, seconds) => events.debugCode(code, seconds)))
     this.#map('pio', portMap.acpiControl, new AcpiPower(events))
     this.#map('pio', portMap.acpiPmTimer, new AcpiPmTimer())
     this.#ged = this.#map('mmio', this.#area.platformMmio, new AcpiGed(ioapic.line(pinMap.ged)))
     if (serial.mode === 'Off') return
-    const chardev = openChardev('--serial', serial)
+    const chardev = await openChardev('--serial', serial, () => events.quit())
     let mapped: { updateSpans(): void } | undefined
     const device = this.components.add(
       new Serial({

@@ -18,8 +18,8 @@ export interface VmEvents {
   resumed: []
   rebooted: []
   exit: [VmExit]
-  /** A byte written to port 0x80: how far firmware or kernel has come. */
-  'debug-code': [code: number]
+  /** A byte written to port 0x80: how far firmware or kernel has come, and when, counted from when the machine was built. */
+  'debug-code': [code: number, elapsedSeconds: number]
 }
 
 export interface VmOptions {
@@ -57,7 +57,8 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
         powerOff: () => events.target?.powerOff(),
         reset: () => events.target?.reset(),
         crash: (error, report) => events.target?.crash(error, report),
-        debugCode: code => events.target?.debugCode(code),
+        debugCode: (code, elapsedSeconds) => events.target?.debugCode(code, elapsedSeconds),
+        quit: () => events.target?.quit(),
       },
       options.kvmPath === undefined ? {} : { kvmPath: options.kvmPath },
     )
@@ -66,7 +67,8 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
       powerOff: () => vm.#end({ kind: 'power-off' }),
       reset: () => vm.#rebootItself(),
       crash: (error, report) => vm.#end({ kind: 'crash', error, report }),
-      debugCode: code => vm.emit('debug-code', code),
+      debugCode: (code, elapsedSeconds) => vm.emit('debug-code', code, elapsedSeconds),
+      quit: () => vm.#end({ kind: 'stopped' }),
     }
     options.signal?.addEventListener('abort', () => vm.#end({ kind: 'stopped' }), { once: true })
     return vm
