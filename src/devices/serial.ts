@@ -167,11 +167,13 @@ export class Serial implements Component, RegisterWindow {
   #settle(): void {
     this.#refill()
     this.#refresh()
-    this.#interrupt.setLevel(this.#interruptId() !== interruptId.none)
+    // Before the interrupt, which another vCPU may answer at once.
     const spans = this.#currentSpans()
-    if (spans === this.#spans) return
-    this.#spans = spans
-    this.#onSpans()
+    if (spans !== this.#spans) {
+      this.#spans = spans
+      this.#onSpans()
+    }
+    this.#interrupt.setLevel(this.#interruptId() !== interruptId.none)
   }
 
   #refresh(): void {
