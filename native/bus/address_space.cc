@@ -1,6 +1,9 @@
 #include "bus/address_space.h"
 
 #include <algorithm>
+#include <array>
+#include <cstring>
+#include <optional>
 
 namespace tsvmm {
 
@@ -79,7 +82,17 @@ uint32_t clock_value(Window& window, const RegisterSpan& span, uint32_t offset) 
   return shift < 64 ? static_cast<uint32_t>(ticks >> shift) : 0;
 }
 
-uint32_t read_piece(const Piece& piece, TrapSink& sink, AccessCounters& counters) {
+// The byte of the ECAM that CONFIG_ADDRESS, the window's first register, and the access name: PCI Local Bus 3.0
+// §3.2.2.3.2 (enable bit, bus, device and function, register) and PCI Express 3.0 §7.2.2.
+std::optional<uint64_t> ecam_address(const Piece& piece) {
+  const auto selected = piece.placement->window->load(0, sizeof(uint32_t));
+  const auto bus = (selected >> 16) & 0xff;
+  if ((selected & 0x8000'0000) == 0 || bus >= piece.span->ecam_buses) return {};
+  const auto function = (selected >> 8) & 0xffff;
+  return piece.span->ecam_address + (uint64_t{function} << 12) + (selected & 0xfc) + (piece.offset - piece.span->offset);
+}
+
+uint32_t read_piece(const Piece& piece, TrapSink& sink, AccessCounters& counters, const WindowTable* memory) {
   if (piece.placement == nullptr) {
     count(counters.unmapped);
     return UINT32_MAX;
@@ -96,6 +109,15 @@ uint32_t read_piece(const Piece& piece, TrapSink& sink, AccessCounters& counters
     case Read::kClock:
       count(counters.clock);
       return clock_value(window, *piece.span, piece.offset);
+    case Read::kEcam: {
+      uint32_t value = UINT32_MAX;
+      const auto address = ecam_address(piece);
+      if (memory == nullptr || !address) return value;
+      std::array<uint8_t, sizeof value> data{};
+      access_read(*memory, *address, std::span(data).first(piece.width), sink, counters);
+      std::memcpy(&value, data.data(), sizeof value);
+      return value;
+    }
     case Read::kTrap:
       break;
   }
@@ -103,7 +125,8 @@ uint32_t read_piece(const Piece& piece, TrapSink& sink, AccessCounters& counters
   return sink.read(window, piece.offset, piece.width);
 }
 
-void write_piece(const Piece& piece, uint32_t value, TrapSink& sink, AccessCounters& counters) {
+void write_piece(const Piece& piece, uint32_t value, TrapSink& sink, AccessCounters& counters,
+                 const WindowTable* memory) {
   if (piece.placement == nullptr) return count(counters.unmapped);
   if (piece.span == nullptr) return count(counters.ignored);
   auto& window = *piece.placement->window;
@@ -116,6 +139,13 @@ void write_piece(const Piece& piece, uint32_t value, TrapSink& sink, AccessCount
       return sink.post(window, piece.offset, piece.width, value);
     case Write::kIgnore:
       return count(counters.ignored);
+    case Write::kEcam: {
+      const auto address = ecam_address(piece);
+      if (memory == nullptr || !address) return;
+      std::array<uint8_t, sizeof value> data{};
+      std::memcpy(data.data(), &value, sizeof value);
+      return access_write(*memory, *address, std::span(data).first(piece.width), sink, counters);
+    }
     case Write::kTrap:
       break;
   }
@@ -182,9 +212,9 @@ std::shared_ptr<const WindowTable> AddressSpace::table() const {
 }
 
 void access_read(const WindowTable& table, uint64_t address, std::span<uint8_t> data, TrapSink& sink,
-                 AccessCounters& counters) {
+                 AccessCounters& counters, const WindowTable* memory) {
   for_each_piece(table, address, data.size(), [&](uint64_t position, const Piece& piece) {
-    const auto value = read_piece(piece, sink, counters);
+    const auto value = read_piece(piece, sink, counters, memory);
     for (uint32_t index = 0; index < piece.width; ++index) {
       data[position + index] = static_cast<uint8_t>(value >> (8 * index));
     }
@@ -192,13 +222,13 @@ void access_read(const WindowTable& table, uint64_t address, std::span<uint8_t> 
 }
 
 void access_write(const WindowTable& table, uint64_t address, std::span<const uint8_t> data, TrapSink& sink,
-                  AccessCounters& counters) {
+                  AccessCounters& counters, const WindowTable* memory) {
   for_each_piece(table, address, data.size(), [&](uint64_t position, const Piece& piece) {
     uint32_t value = 0;
     for (uint32_t index = 0; index < piece.width; ++index) {
       value |= uint32_t{data[position + index]} << (8 * index);
     }
-    write_piece(piece, value, sink, counters);
+    write_piece(piece, value, sink, counters, memory);
   });
 }
 

@@ -133,5 +133,47 @@ TEST(WindowTest, SpansMustBeAscendingApartAndInside) {
   EXPECT_FALSE(Window::create(0, {}, {}));
 }
 
+TEST_F(AddressSpaceTest, AnEcamSpanLeadsToTheFunctionThatTheFirstRegisterSelects) {
+  constexpr uint64_t kEcam = 0xe8000000;
+  AddressSpace memory;
+  std::array<uint8_t, 0x2000> ecam_bytes{};
+  ecam_bytes[0x1008] = 0x11;
+  ecam_bytes[0x1009] = 0x22;
+  ASSERT_TRUE(memory.add(kEcam, Window::create(9, ecam_bytes, {{0, 0x2000, kReadBytes, kWriteTrap, {}}}).value()));
+  RegisterSpan data{4, 4, RegisterSpan::Read::kEcam, RegisterSpan::Write::kEcam, {}};
+  data.ecam_address = kEcam;
+  data.ecam_buses = 1;
+  ASSERT_TRUE(space_.add(kBase, window({{0, 4, kReadBytes, kWriteBytes, {}}, data})));
+  const auto table = memory.table();
+  const auto read_data = [&](uint32_t offset, size_t width) {
+    std::array<uint8_t, 4> value{};
+    access_read(*space_.table(), kBase + 4 + offset, {value.data(), width}, recorder_, counters_, table.get());
+    return uint32_t{value[0]} | uint32_t{value[1]} << 8 | uint32_t{value[2]} << 16 | uint32_t{value[3]} << 24;
+  };
+
+  EXPECT_EQ(read_data(0, 4), UINT32_MAX) << "not enabled";
+  write(kBase, 4, 0x80000108);
+  EXPECT_EQ(read_data(0, 4), 0x2211u);
+  EXPECT_EQ(read_data(1, 1), 0x22u);
+  const std::array<uint8_t, 2> written{0x34, 0x12};
+  access_write(*space_.table(), kBase + 6, written, recorder_, counters_, table.get());
+  EXPECT_EQ(recorder_.log, "write 4106/2=4660;");
+  write(kBase, 4, 0x80000208);
+  EXPECT_EQ(read_data(0, 4), UINT32_MAX) << "no such function";
+  write(kBase, 4, 0x80010108);
+  EXPECT_EQ(read_data(0, 4), UINT32_MAX) << "no such bus";
+  EXPECT_EQ(read(kBase + 4, 4), UINT32_MAX) << "no memory to lead to";
+}
+
+TEST_F(AddressSpaceTest, AnEcamSpanNeedsItsRegisterAndItsBuses) {
+  RegisterSpan span{0, 8, RegisterSpan::Read::kEcam, kWriteTrap, {}};
+  span.ecam_buses = 1;
+  EXPECT_FALSE(Window::create(1, bytes_, {span}));
+  span.length = 4;
+  EXPECT_TRUE(Window::create(1, bytes_, {span}));
+  span.ecam_buses = 257;
+  EXPECT_FALSE(Window::create(1, bytes_, {span}));
+}
+
 }  // namespace
 }  // namespace tsvmm

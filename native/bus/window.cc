@@ -14,6 +14,13 @@ uint64_t monotonic_ns() {
   return static_cast<uint64_t>(now.tv_sec) * kNanosecondsPerSecond + static_cast<uint64_t>(now.tv_nsec);
 }
 
+bool has_valid_ecam(const RegisterSpan& span, uint64_t window_size) {
+  if (span.read != RegisterSpan::Read::kEcam && span.write != RegisterSpan::Write::kEcam) return true;
+  // The register that selects is the window's first; a bus has 1 MiB of configuration space.
+  return window_size >= sizeof(uint32_t) && span.length <= sizeof(uint32_t) && span.ecam_buses >= 1 &&
+         span.ecam_buses <= 256 && span.ecam_address <= UINT64_MAX - (uint64_t{256} << 20);
+}
+
 bool are_valid(const std::vector<RegisterSpan>& spans, uint64_t window_size) {
   uint64_t end = 0;
   for (const auto& span : spans) {
@@ -21,6 +28,7 @@ bool are_valid(const std::vector<RegisterSpan>& spans, uint64_t window_size) {
     end = uint64_t{span.offset} + span.length;
     if (end > window_size) return false;
     if (!span.mask.empty() && span.mask.size() != span.length) return false;
+    if (!has_valid_ecam(span, window_size)) return false;
     if (span.read == RegisterSpan::Read::kClock && (span.clock_hertz == 0 || span.clock_hertz > kNanosecondsPerSecond ||
                                                     span.clock_bits == 0 || span.clock_bits > 64)) {
       return false;

@@ -14,8 +14,8 @@
 namespace tsvmm {
 
 struct RegisterSpan {
-  enum class Read : uint8_t { kBytes, kClock, kTrap };
-  enum class Write : uint8_t { kBytes, kPost, kIgnore, kTrap };
+  enum class Read : uint8_t { kBytes, kClock, kEcam, kTrap };
+  enum class Write : uint8_t { kBytes, kPost, kIgnore, kEcam, kTrap };
 
   uint32_t offset = 0;
   uint32_t length = 0;
@@ -24,6 +24,8 @@ struct RegisterSpan {
   std::vector<uint8_t> mask;  // one byte per byte of the span, or empty: all writable
   uint64_t clock_hertz = 0;
   uint32_t clock_bits = 0;
+  uint64_t ecam_address = 0;
+  uint32_t ecam_buses = 0;
 };
 
 // A counter that follows the monotonic clock.

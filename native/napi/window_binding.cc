@@ -10,6 +10,7 @@ namespace {
 std::optional<RegisterSpan::Read> read_rule(const std::string& name) {
   if (name == "bytes") return RegisterSpan::Read::kBytes;
   if (name == "clock") return RegisterSpan::Read::kClock;
+  if (name == "ecam") return RegisterSpan::Read::kEcam;
   if (name == "trap") return RegisterSpan::Read::kTrap;
   return {};
 }
@@ -18,6 +19,7 @@ std::optional<RegisterSpan::Write> write_rule(const std::string& name) {
   if (name == "bytes") return RegisterSpan::Write::kBytes;
   if (name == "post") return RegisterSpan::Write::kPost;
   if (name == "ignore") return RegisterSpan::Write::kIgnore;
+  if (name == "ecam") return RegisterSpan::Write::kEcam;
   if (name == "trap") return RegisterSpan::Write::kTrap;
   return {};
 }
@@ -55,6 +57,14 @@ std::optional<RegisterSpan> read_span(Napi::Value value) {
     if (!bits) return {};
     span.clock_hertz = *hertz;
     span.clock_bits = static_cast<uint32_t>(*bits);
+  }
+  if (const auto ecam = object.Get("ecam"); ecam.IsObject()) {
+    const auto address = read_uint(ecam.As<Napi::Object>().Get("address"), "address");
+    if (!address) return {};
+    const auto buses = read_uint(ecam.As<Napi::Object>().Get("buses"), "buses", 256);
+    if (!buses) return {};
+    span.ecam_address = *address;
+    span.ecam_buses = static_cast<uint32_t>(*buses);
   }
   span.offset = static_cast<uint32_t>(*offset);
   span.length = static_cast<uint32_t>(*length);

@@ -67,6 +67,25 @@ export function busContract(name: string, open: () => BusUnderTest): void {
     t.is(await guest.read('pio', port, 4), 0xffff_fffe)
   })
 
+  promise('an ECAM span leads to the function that the first register selects', async (t, guest) => {
+    const ecam = recorder(0x2000, [span(0, 0x2000, 'bytes', 'trap')])
+    ecam.bytes.set([0x11, 0x22, 0x33, 0x44], 0x1008)
+    guest.bus.map('mmio', memory, ecam)
+    const leads = { ecam: { address: memory, buses: 1 } }
+    guest.bus.map('pio', port, recorder(8, [span(0, 4, 'bytes', 'bytes'), span(4, 4, 'ecam', 'ecam', leads)]))
+
+    t.is(await guest.read('pio', port + 4, 4), 0xffff_ffff, 'not enabled')
+    await guest.write('pio', port, 4, 0x8000_0108)
+    t.is(await guest.read('pio', port + 4, 4), 0x4433_2211)
+    t.is(await guest.read('pio', port + 6, 1), 0x33)
+    await guest.write('pio', port + 6, 2, 0x1234)
+    t.deepEqual(ecam.seen, [`write ${0x100a}/2=${0x1234}`])
+    await guest.write('pio', port, 4, 0x8000_0208)
+    t.is(await guest.read('pio', port + 4, 2), 0xffff, 'no such function')
+    await guest.write('pio', port, 4, 0x8001_0108)
+    t.is(await guest.read('pio', port + 4, 1), 0xff, 'no such bus')
+  })
+
   promise('bytes answer reads, little-endian, and take the writable bits of writes', async (t, guest) => {
     const mask = Uint8Array.of(0xff, 0x0f, 0, 0xff)
     const window = recorder(4, [span(0, 4, 'bytes', 'bytes', { mask })])

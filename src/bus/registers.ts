@@ -5,18 +5,21 @@
  * Reads: `bytes` answers from the shared bytes; `clock` computes a counter from the monotonic clock; `trap` asks the
  * device. Writes: `bytes` stores the bits set in `mask` (all where there is none) into the shared bytes; `post` hands the
  * write to the device without waiting, in order, before any later trap of that vCPU; `ignore` drops it; `trap` waits for
- * the device. What no span covers reads as ones and ignores writes.
+ * the device. `ecam` makes the access again in the ECAM of PCI, at the place that the window's first register (CONFIG_ADDRESS,
+ * PCI Local Bus 3.0 §3.2.2.3.2) and the offset within the span name. What no span covers reads as ones and ignores writes.
  */
 export interface Span {
   /** First byte within the window. */
   readonly offset: number
   readonly lengthBytes: number
-  readonly read: 'bytes' | 'clock' | 'trap'
-  readonly write: 'bytes' | 'post' | 'ignore' | 'trap'
+  readonly read: 'bytes' | 'clock' | 'ecam' | 'trap'
+  readonly write: 'bytes' | 'post' | 'ignore' | 'ecam' | 'trap'
   /** For `write: 'bytes'`: one mask byte per byte of the span; set bits are writable. */
   readonly mask?: Uint8Array
   /** For `read: 'clock'`: ticks per second and width of the counter, which starts at 0 when the window is mapped. */
   readonly clock?: { readonly hertz: number; readonly bits: number }
+  /** For `ecam`: where it is in memory, and how many buses, from 0 on, are in it. Such a span is at most 4 bytes long. */
+  readonly ecam?: { readonly address: number; readonly buses: number }
 }
 
 /** Widths an access that reaches JavaScript can have; a wider one arrives as several, lowest address first. */

@@ -88,6 +88,10 @@ export class SoftwareBus implements Bus {
       const shift = BigInt(8 * (offset - span.offset))
       return Number((placed.ticks(span, this.#nowNs()) >> shift) & BigInt(ones(width)))
     }
+    if (span.read === 'ecam') {
+      const address = ecamAddress(placed.window.bytes, span, offset)
+      return address === undefined ? ones(width) : this.read('mmio', address, width)
+    }
     this.counters.trapped += 1
     this.deliverPosted()
     return (placed.window.read(offset, width) & ones(width)) >>> 0
@@ -105,6 +109,9 @@ export class SoftwareBus implements Bus {
       this.counters.posted += 1
       if (this.#posted.length === 0) queueMicrotask(() => this.deliverPosted())
       this.#posted.push({ window: placed.window, offset, width, value })
+    } else if (span.write === 'ecam') {
+      const address = ecamAddress(placed.window.bytes, span, offset)
+      if (address !== undefined) this.write('mmio', address, width, value)
     } else {
       this.counters.trapped += 1
       this.deliverPosted()
@@ -193,7 +200,7 @@ class Placed implements MappedWindow {
 function checkedSpans({ name, sizeBytes, bytes, spans }: RegisterWindow): readonly Span[] {
   if (bytes.length !== sizeBytes) throw new RangeError(`${name}: ${bytes.length} bytes for a window of ${sizeBytes}`)
   let end = 0
-  for (const { offset, lengthBytes, read, mask, clock } of spans) {
+  for (const { offset, lengthBytes, read, write, mask, clock, ecam } of spans) {
     if (lengthBytes <= 0 || offset < end || offset + lengthBytes > sizeBytes) {
       throw new RangeError(`${name}: the span at ${offset} is out of order or leaves the window`)
     }
@@ -201,6 +208,9 @@ function checkedSpans({ name, sizeBytes, bytes, spans }: RegisterWindow): readon
       throw new RangeError(`${name}: the span at ${offset} has a mask of another length`)
     }
     if (read === 'clock' && clock === undefined) throw new RangeError(`${name}: the span at ${offset} has no clock`)
+    if ((read === 'ecam' || write === 'ecam') && (ecam === undefined || lengthBytes > 4)) {
+      throw new RangeError(`${name}: the span at ${offset} has no ECAM or more than 4 bytes`)
+    }
     end = offset + lengthBytes
   }
   return spans.map(span => ({ ...span }))
@@ -213,6 +223,14 @@ function pieceWidth(limit: number): AccessWidth {
 
 function ones(width: AccessWidth): number {
   return 2 ** (8 * width) - 1
+}
+
+/** Where an access to an ECAM span leads; the window's first register selects bus, device, function and register. */
+function ecamAddress(bytes: Uint8Array, { offset: base, ecam }: Span, offset: number): number | undefined {
+  const selected = load(bytes, 0, 4)
+  const bus = (selected >>> 16) & 0xff
+  if (ecam === undefined || selected < 0x8000_0000 || bus >= ecam.buses) return undefined
+  return ecam.address + ((selected >>> 8) & 0xffff) * 4096 + (selected & 0xfc) + (offset - base)
 }
 
 function load(bytes: Uint8Array, offset: number, width: number): number {

@@ -42,7 +42,7 @@ export async function addPciDevices(options: PciDevicesOptions): Promise<void> {
   const [first] = segments
   if (first === undefined) return
   const segment = components.add(new PciSegment(first.segment, vm.bus, first.ecamAddress))
-  const ports = components.add(new ConfigPorts(segment))
+  const ports = components.add(new ConfigPorts(first.ecamAddress, 1))
   vm.bus.map('pio', options.configPort, ports)
   segment.plug(0, components.add(new PciFunction('__host_bridge', segment.configSpace(0, hostBridge), vm.bus)))
   const bars = new BarAllocator(first.mmio64.first, first.mmio64.last + 1)

@@ -128,10 +128,11 @@ export interface Doorbell {
 export interface NativeSpan {
   readonly offset: number
   readonly lengthBytes: number
-  readonly read: 'bytes' | 'clock' | 'trap'
-  readonly write: 'bytes' | 'post' | 'ignore' | 'trap'
+  readonly read: 'bytes' | 'clock' | 'ecam' | 'trap'
+  readonly write: 'bytes' | 'post' | 'ignore' | 'ecam' | 'trap'
   readonly mask?: Uint8Array
   readonly clock?: { readonly hertz: number; readonly bits: number }
+  readonly ecam?: { readonly address: number; readonly buses: number }
 }
 
 export interface NativeWindow {

@@ -92,58 +92,35 @@ function spansOf(index: number, { trappedReads }: Slot): Span[] {
   return spans
 }
 
-const enableBit = 0x8000_0000
-const dataOffset = 4
-
-/** Configuration mechanism 1 (PCI Local Bus 3.0 §3.2.2.3.2): an address at port 0xCF8, its data at 0xCFC; bus 0 alone. */
+/**
+ * Configuration mechanism 1 (PCI Local Bus 3.0 §3.2.2.3.2): an address at port 0xCF8, its data at 0xCFC. Linux uses it
+ * throughout its enumeration, some 700 times a boot, so the vCPU threads lead it to the ECAM by themselves.
+ */
 export class ConfigPorts implements Component, RegisterWindow {
   readonly name = '__pci_config_ports'
   readonly sizeBytes = 8
   readonly bytes = new Uint8Array(8)
-  readonly spans: readonly Span[] = [
-    { offset: 0, lengthBytes: 4, read: 'bytes', write: 'bytes' },
-    { offset: dataOffset, lengthBytes: 4, read: 'trap', write: 'trap' },
-  ]
-  readonly #segment: PciSegment
-  #state = { address: 0 }
+  readonly spans: readonly Span[]
 
-  constructor(segment: PciSegment) {
-    this.#segment = segment
+  constructor(ecamAddress: number, buses: number) {
+    const ecam = { address: ecamAddress, buses }
+    this.spans = [
+      { offset: 0, lengthBytes: 4, read: 'bytes', write: 'bytes' },
+      { offset: 4, lengthBytes: 4, read: 'ecam', write: 'ecam', ecam },
+    ]
   }
 
-  read(offset: number, width: AccessWidth): number {
-    const place = this.#place(offset)
-    return place === undefined ? 0xffff_ffff : this.#segment.read(place, width)
+  read(): number {
+    return 0xffff_ffff
   }
 
-  write(offset: number, width: AccessWidth, value: number): void {
-    const place = this.#place(offset)
-    if (place !== undefined) this.#segment.write(place, width, value)
-  }
-
-  async pause(): Promise<void> {
-    this.#state.address = this.#address()
-  }
-
+  write(): void {}
+  async pause(): Promise<void> {}
   resume(): void {}
 
   reset(): void {
-    this.#state.address = 0
     this.bytes.fill(0)
   }
 
   async close(): Promise<void> {}
-
-  #address(): number {
-    return new DataView(this.bytes.buffer).getUint32(0, true)
-  }
-
-  /** The place in the segment's window that address and port name. */
-  #place(offset: number): number | undefined {
-    const address = this.#address()
-    const bus = (address >>> 16) & 0xff
-    if ((address & enableBit) === 0 || bus !== 0) return undefined
-    const deviceAndFunction = (address >>> 8) & 0xff
-    return deviceAndFunction * configSpaceBytes + (address & 0xfc) + (offset - dataOffset)
-  }
 }

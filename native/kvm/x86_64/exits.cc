@@ -9,9 +9,9 @@ void handle_port_io(kvm_run& run, const ExitContext& context) {
   auto* data = reinterpret_cast<uint8_t*>(&run) + run.io.data_offset;
   for (uint32_t item = 0; item < run.io.count; ++item, data += run.io.size) {
     if (run.io.direction == KVM_EXIT_IO_OUT) {
-      access_write(context.pio, run.io.port, {data, run.io.size}, context.port, context.port.counters());
+      access_write(context.pio, run.io.port, {data, run.io.size}, context.port, context.port.counters(), &context.mmio);
     } else {
-      access_read(context.pio, run.io.port, {data, run.io.size}, context.port, context.port.counters());
+      access_read(context.pio, run.io.port, {data, run.io.size}, context.port, context.port.counters(), &context.mmio);
     }
   }
 }
