@@ -34,7 +34,7 @@ export interface LabPorts {
  */
 export const defaultProcessor = 'EPYC-Rome,+svm,+npt,-xsave,-xsaveopt,-xsavec,-xgetbv1,-xsaves,-avx,-avx2,-fma,-f16c'
 const kernelArguments =
-  'console=ttyS0 panic=-1 quiet mitigations=off random.trust_cpu=on root=/dev/vda rw init=/sbin/lab-init'
+  'console=ttyS0 panic=-1 quiet mitigations=off transparent_hugepage=never random.trust_cpu=on root=/dev/vda rw init=/sbin/lab-init'
 
 export function qemuArguments(machine: LabMachine): string[] {
   const throwaway = [machine.rootImage, machine.modulesImage, machine.fixturesImage, ...machine.disks]
