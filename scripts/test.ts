@@ -55,7 +55,7 @@ const guestFixtures = ['debian-kernel', 'debian-root', 'seed', 'custom-kernel']
 
 async function boots(): Promise<Counts> {
   // The custom kernel is both a guest of the tests and the kernel of the lab.
-  const lab = canVirtualize() ? [] : ['lab-root']
+  const lab = canVirtualize() ? [] : ['lab-root', 'lab-emulator']
   const made = await execa('scripts/fixtures', [...guestFixtures, ...lab], { stdio: 'inherit', reject: false })
   if (made.failed) return { ...noCounts, failed: 1 }
   const files = values.long ? [] : ['--match', '!*long:*']

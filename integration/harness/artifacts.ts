@@ -40,3 +40,8 @@ export function rootDisk(): string {
 export function seedDisk(): string {
   return artifact('seed', 'seed.img')
 }
+
+/** The firmware test suite, with a prompt for programs; made for long runs only (scripts/fixtures fwts-root). */
+export function fwtsDisk(): string {
+  return artifact('fwts-root', 'root.img')
+}

@@ -1,5 +1,7 @@
 /** The files and sockets that one run of the lab's machine is made of. */
 export interface LabMachine {
+  /** The program that emulates it. */
+  readonly emulator: string
   readonly memoryMib: number
   readonly cpus: number
   /** QEMU's name of the processor model and its features. */

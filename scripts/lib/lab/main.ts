@@ -51,6 +51,7 @@ async function prepare(options: LabOptions, directory: string): Promise<LabMachi
     fixturesImage(store.directory, await store.guestFolder()),
   ])
   return {
+    emulator: join(store.path(fixtureNamed('lab-emulator')), 'qemu-system-x86_64'),
     memoryMib: options.memoryMib,
     cpus: options.cpus,
     processor: options.processor,

@@ -6,6 +6,7 @@ import { type LabMachine, qemuArguments } from './machine.ts'
 import { causeOfDeath } from './session.ts'
 
 const machine: LabMachine = {
+  emulator: 'qemu-system-x86_64',
   memoryMib: 1024,
   cpus: 1,
   processor: 'model',

@@ -36,7 +36,7 @@ export async function runSession(machine: LabMachine, limits: SessionLimits, out
   const { stdin } = machine.ports
   if (stdin !== undefined) ports.push(await listen(stdin, socket => output.stdin.pipe(socket)))
   // Should this process be killed without a chance to clean up, the kernel takes QEMU along.
-  const qemu = spawn('setpriv', ['--pdeathsig', 'KILL', 'qemu-system-x86_64', ...qemuArguments(machine)], {
+  const qemu = spawn('setpriv', ['--pdeathsig', 'KILL', machine.emulator, ...qemuArguments(machine)], {
     stdio: ['ignore', 'ignore', 'pipe'],
     detached: true,
   })
