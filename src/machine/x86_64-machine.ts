@@ -14,14 +14,9 @@ import { Rtc } from '../devices/rtc.ts'
 import { Serial } from '../devices/serial.ts'
 import type { ExitCounters, VcpuStop } from '../hypervisor/hypervisor.ts'
 import { type Kvm, type KvmVirtualMachine, kvmCapabilities } from '../hypervisor/kvm.native.ts'
-import {
-  apicIdOf,
-  type CpuTopology,
-  decodeCpuid,
-  encodeCpuid,
-  guestCpuid,
-  physicalBits,
-} from '../hypervisor/x86_64/cpuid.ts'
+import { type CpuidEntry, decodeCpuid, encodeCpuid } from '../hypervisor/x86_64/cpuid/entry.ts'
+import { guestCpuid, hasInvariantTsc, physicalBits } from '../hypervisor/x86_64/cpuid/guest-cpuid.ts'
+import { apicIdOf, apicIdsOf, type CpuTopology, flatTopology } from '../hypervisor/x86_64/cpuid/topology.ts'
 import { flatGdt } from '../hypervisor/x86_64/registers.ts'
 import { Ioapic } from '../interrupts/ioapic.ts'
 import { InterruptRoutes } from '../interrupts/routes.ts'
@@ -94,7 +89,7 @@ export class X86Machine implements BuiltMachine {
     const { topology, boot_vcpus } = config.cpus
     this.#topology =
       topology === undefined
-        ? { threadsPerCore: 1, coresPerDie: boot_vcpus, diesPerPackage: 1, packages: 1 }
+        ? flatTopology(boot_vcpus)
         : {
             threadsPerCore: topology.threads_per_core,
             coresPerDie: topology.cores_per_die,
@@ -193,19 +188,18 @@ export class X86Machine implements BuiltMachine {
     return device
   }
 
-  #addVcpus(kvm: Kvm, host: ReturnType<typeof decodeCpuid>): void {
+  #addVcpus(kvm: Kvm, host: readonly CpuidEntry[]): void {
     const { cpus } = this.#config
-    const highest = apicIdOf(cpus.boot_vcpus - 1, this.#topology)
-    if (highest > 254) throw new TsvmmError('ERR_CPUS', { reason: `topology: APIC id ${highest} is beyond 254` })
     const msrIndices = kvm.msrIndices()
-    for (let index = 0; index < cpus.boot_vcpus; index += 1) {
+    for (const [index, apicId] of apicIdsOf(cpus.boot_vcpus, this.#topology).entries()) {
+      const vcpu = this.#vm.createVcpu(apicId)
       const cpuid = guestCpuid(host, index, {
         topology: this.#topology,
         maximumPhysicalBits: cpus.max_phys_bits,
         amx: cpus.features.amx,
         nested: cpus.nested,
+        tscKilohertz: hasInvariantTsc(host) ? vcpu.tscKilohertz() : undefined,
       })
-      const vcpu = this.#vm.createVcpu(apicIdOf(index, this.#topology))
       const affinity = cpus.affinity.find(entry => entry.vcpu === index)?.host_cpus
       this.vcpus.push(
         this.components.add(new X86Vcpu({ index, vcpu, cpuid: encodeCpuid(cpuid), msrIndices, affinity })),
