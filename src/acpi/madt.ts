@@ -9,7 +9,7 @@ export interface ProcessorDescription {
   readonly isEnabled: boolean
 }
 
-/** An interrupt of the ISA bus that has its own pin of the IOAPIC: edge-triggered and active high, as that bus is. */
+/** An interrupt of the ISA bus and its pin of the IOAPIC: edge-triggered and active high, as that bus is (§5.2.12.5). */
 export interface IsaInterrupt {
   readonly number: number
   readonly pin: number
@@ -18,7 +18,7 @@ export interface IsaInterrupt {
 export interface InterruptHardware {
   readonly lapicAddress: number
   readonly ioapicAddress: number
-  /** Guests without a driver for ACPI's serial ports know such interrupts from here alone. */
+  /** Cloud Hypervisor tells the serial port's, although an interrupt on the pin of its own number needs no telling. */
   readonly isaInterrupts: readonly IsaInterrupt[]
 }
 

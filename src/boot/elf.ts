@@ -1,14 +1,6 @@
-import { consecutive, Layout, readUint } from '../util/bytes.ts'
-import { TsvmmError } from '../util/errors.ts'
-import type { BootFile } from './kernel-file.ts'
-
-/** Part of a file and where it goes; what memory has more than the file is zero. */
-export interface LoadSegment {
-  readonly fileOffset: number
-  readonly fileBytes: number
-  readonly guestAddress: number
-  readonly memoryBytes: number
-}
+import { alignUp, consecutive, Layout, readNumber } from '../util/bytes.ts'
+import type { BootFile } from './boot-file.ts'
+import { describeRange, findOverlap, type LoadSegment, memoryOf } from './placement.ts'
 
 export interface ElfImage {
   readonly segments: readonly LoadSegment[]
@@ -16,110 +8,147 @@ export interface ElfImage {
   note(owner: string, type: number): Uint8Array | undefined
 }
 
-/** Elf64_Ehdr (System V ABI, gABI 4.1, chapter 4). */
-const fileHeader = new Layout(64, {
+/** Beginning of both Elf32_Ehdr and Elf64_Ehdr (System V ABI, gABI 4.1, chapter 4). */
+const identification = new Layout(24, {
   magic: { offset: 0, width: 4 },
   elfClass: { offset: 4, width: 1 },
   encoding: { offset: 5, width: 1 },
+  type: { offset: 16, width: 2 },
   machine: { offset: 18, width: 2 },
-  programHeaderOffset: { offset: 32, width: 8 },
-  programHeaderBytes: { offset: 54, width: 2 },
-  programHeaders: { offset: 56, width: 2 },
 })
 
-/** Elf64_Phdr. */
-const programHeader = new Layout(56, {
-  type: { offset: 0, width: 4 },
-  ...consecutive(['offset', 'virtualAddress', 'physicalAddress', 'fileBytes', 'memoryBytes'], 8, 8),
-})
+/** What differs between the classes: Elf32_Ehdr and Elf32_Phdr, Elf64_Ehdr and Elf64_Phdr. */
+const classes = {
+  1: {
+    file: new Layout(52, {
+      programHeaderOffset: { offset: 28, width: 4 },
+      ...consecutive(['programHeaderBytes', 'programHeaders'], 2, 42),
+    }),
+    program: new Layout(32, {
+      ...consecutive(['type', 'offset', 'virtualAddress', 'physicalAddress', 'fileBytes', 'memoryBytes'], 4),
+      alignment: { offset: 28, width: 4 },
+    }),
+  },
+  2: {
+    file: new Layout(64, {
+      programHeaderOffset: { offset: 32, width: 8 },
+      ...consecutive(['programHeaderBytes', 'programHeaders'], 2, 54),
+    }),
+    program: new Layout(56, {
+      type: { offset: 0, width: 4 },
+      ...consecutive(['offset', 'virtualAddress', 'physicalAddress', 'fileBytes', 'memoryBytes', 'alignment'], 8, 8),
+    }),
+  },
+} as const
 
 const elfMagic = 0x464c457f
-const class64 = 2
 const littleEndian = 1
+const executableTypes = [2, 3]
 const typeLoad = 1
 const typeNote = 4
 const maximumNoteBytes = 64 * 1024
 
-export function isElf(file: BootFile): boolean {
-  const magic = file.read(0, 4)
-  return magic.length === 4 && Number(readUint(magic, 0, 4)) === elfMagic
+export function isElf(header: Uint8Array): boolean {
+  return header.length >= 4 && identification.readNumber(header, 'magic') === elfMagic
 }
 
-/** Reads and checks the headers of a 64-bit little-endian ELF for `machine`. Throws ERR_KERNEL_FORMAT. */
-export function readElf(file: BootFile, machine: number): ElfImage {
-  const fail = (reason: string): never => {
-    throw new TsvmmError('ERR_KERNEL_FORMAT', { path: file.path, reason })
-  }
-  const header = file.read(0, fileHeader.sizeBytes)
-  if (header.length < fileHeader.sizeBytes) fail('the ELF header is cut off')
-  if (fileHeader.readNumber(header, 'elfClass') !== class64) fail('not a 64-bit ELF')
-  if (fileHeader.readNumber(header, 'encoding') !== littleEndian) fail('not a little-endian ELF')
-  if (fileHeader.readNumber(header, 'machine') !== machine) fail('an ELF for another architecture')
-  if (fileHeader.readNumber(header, 'programHeaderBytes') !== programHeader.sizeBytes) fail('odd program headers')
+interface ProgramHeader {
+  readonly type: number
+  readonly offset: number
+  readonly physicalAddress: number
+  readonly fileBytes: number
+  readonly memoryBytes: number
+  readonly alignment: number
+}
 
-  const count = fileHeader.readNumber(header, 'programHeaders')
-  const tableOffset = fileHeader.readNumber(header, 'programHeaderOffset')
-  const table = readWhole(file, tableOffset, count * programHeader.sizeBytes)
-  if (table === undefined) return fail('the program headers are cut off')
-
-  const segments: LoadSegment[] = []
-  const notes: Uint8Array[] = []
-  for (let index = 0; index < count; index += 1) {
-    const field = (name: string) => programHeader.readNumber(table, name, index * programHeader.sizeBytes)
-    const fileOffset = field('offset')
-    const fileBytes = field('fileBytes')
-    const memoryBytes = field('memoryBytes')
-    if (field('type') === typeNote) {
-      if (fileBytes > maximumNoteBytes) fail('a note segment is too large')
-      const note = readWhole(file, fileOffset, fileBytes)
-      if (note === undefined) return fail('a note segment is cut off')
-      notes.push(note)
-    }
-    if (field('type') !== typeLoad || memoryBytes === 0) continue
-    if (fileOffset + fileBytes > file.sizeBytes) fail(`segment ${index} lies beyond the end of the file`)
-    if (fileBytes > memoryBytes) fail(`segment ${index} is larger in the file than in memory`)
-    segments.push({ fileOffset, fileBytes, guestAddress: field('physicalAddress'), memoryBytes })
-  }
-  if (segments.length === 0) fail('nothing to load in this ELF')
-  const overlap = findOverlap(segments)
-  if (overlap !== undefined) fail(`segments overlap at 0x${overlap.toString(16)}`)
+/**
+ * Reads and checks the headers of a little-endian executable for one of `machines`, of 32 or 64 bits.
+ * Throws ERR_KERNEL_FORMAT.
+ */
+export function readElf(file: BootFile, machines: readonly number[]): ElfImage {
+  const headers = readProgramHeaders(file, machines)
+  const segments = headers
+    .filter(({ type, memoryBytes }) => type === typeLoad && memoryBytes > 0)
+    .map(header => segmentOf(file, header))
+  if (segments.length === 0) throw malformed(file, 'nothing to load in this ELF')
+  const overlap = findOverlap(segments.map(memoryOf))
+  if (overlap !== undefined) throw malformed(file, `the segment at ${describeRange(overlap)} overlaps another`)
+  const notes = headers
+    .filter(({ type }) => type === typeNote)
+    .map(header => ({ bytes: readNotes(file, header), alignment: header.alignment === 8 ? 8 : 4 }))
   return { segments, note: (owner, type) => findNote(notes, owner, type) }
 }
 
-function readWhole(file: BootFile, offset: number, lengthBytes: number): Uint8Array | undefined {
-  if (!Number.isSafeInteger(offset) || offset + lengthBytes > file.sizeBytes) return undefined
-  const bytes = file.read(offset, lengthBytes)
-  return bytes.length === lengthBytes ? bytes : undefined
-}
-
-function findOverlap(segments: readonly LoadSegment[]): number | undefined {
-  const sorted = segments.toSorted((a, b) => a.guestAddress - b.guestAddress)
-  let end = 0
-  for (const { guestAddress, memoryBytes } of sorted) {
-    if (guestAddress < end) return guestAddress
-    end = guestAddress + memoryBytes
+function readProgramHeaders(file: BootFile, machines: readonly number[]): ProgramHeader[] {
+  const start = file.read(0, 64)
+  if (start.length < identification.sizeBytes) throw malformed(file, 'the ELF header is cut off')
+  const elfClass = identification.readNumber(start, 'elfClass')
+  if (elfClass !== 1 && elfClass !== 2) throw malformed(file, 'neither a 32-bit nor a 64-bit ELF')
+  if (identification.readNumber(start, 'encoding') !== littleEndian) throw malformed(file, 'not a little-endian ELF')
+  if (!machines.includes(identification.readNumber(start, 'machine'))) {
+    throw malformed(file, 'an ELF for another architecture')
   }
-  return undefined
+  if (!executableTypes.includes(identification.readNumber(start, 'type'))) {
+    throw malformed(file, 'an ELF, but not an executable')
+  }
+  const { file: fileHeader, program } = classes[elfClass]
+  if (start.length < fileHeader.sizeBytes) throw malformed(file, 'the ELF header is cut off')
+  if (fileHeader.readNumber(start, 'programHeaderBytes') !== program.sizeBytes) {
+    throw malformed(file, 'program headers of an unknown size')
+  }
+  const count = fileHeader.readNumber(start, 'programHeaders')
+  const table = file.readWhole(fileHeader.readNumber(start, 'programHeaderOffset'), count * program.sizeBytes)
+  if (table === undefined) throw malformed(file, 'the program headers are cut off')
+  return Array.from({ length: count }, (_, index) => {
+    const field = (name: keyof ProgramHeader) => program.readNumber(table, name, index * program.sizeBytes)
+    return {
+      ...{ type: field('type'), offset: field('offset'), physicalAddress: field('physicalAddress') },
+      ...{ fileBytes: field('fileBytes'), memoryBytes: field('memoryBytes'), alignment: field('alignment') },
+    }
+  })
 }
 
-/** Walks Elf64_Nhdr records: name size, descriptor size, type, then both padded to four bytes. */
-function findNote(segments: readonly Uint8Array[], owner: string, type: number): Uint8Array | undefined {
+function segmentOf(file: BootFile, header: ProgramHeader): LoadSegment {
+  const { offset: fileOffset, fileBytes, physicalAddress: guestAddress, memoryBytes } = header
+  const name = `the segment at 0x${guestAddress.toString(16)}`
+  if (!Number.isSafeInteger(guestAddress + memoryBytes)) throw malformed(file, `${name} is beyond all memory`)
+  if (fileBytes > memoryBytes) throw malformed(file, `${name} is larger in the file than in memory`)
+  if (!file.holds(fileOffset, fileBytes)) throw malformed(file, `cut off: ${name} lies beyond the end of the file`)
+  return { fileOffset, fileBytes, guestAddress, memoryBytes }
+}
+
+function readNotes(file: BootFile, { offset, fileBytes }: ProgramHeader): Uint8Array {
+  if (fileBytes > maximumNoteBytes) throw malformed(file, `${fileBytes} bytes of notes`)
+  const bytes = file.readWhole(offset, fileBytes)
+  if (bytes === undefined) throw malformed(file, 'cut off: the notes lie beyond the end of the file')
+  return bytes
+}
+
+interface NoteSegment {
+  readonly bytes: Uint8Array
+  readonly alignment: number
+}
+
+/** Walks Elf64_Nhdr records: sizes of name and contents, type, then both, each padded. */
+function findNote(segments: readonly NoteSegment[], owner: string, type: number): Uint8Array | undefined {
   const headerBytes = 12
-  const padded = (size: number) => Math.ceil(size / 4) * 4
-  for (const bytes of segments) {
+  for (const { bytes, alignment } of segments) {
     let offset = 0
     while (offset + headerBytes <= bytes.length) {
-      const nameBytes = Number(readUint(bytes, offset, 4))
-      const contentBytes = Number(readUint(bytes, offset + 4, 4))
-      const noteType = Number(readUint(bytes, offset + 8, 4))
-      const contentOffset = offset + headerBytes + padded(nameBytes)
+      const word = (index: number) => readNumber(bytes, offset + index * 4, 4)
+      const [nameBytes, contentBytes, noteType] = [word(0), word(1), word(2)]
+      const contentOffset = offset + alignUp(headerBytes + nameBytes, alignment)
       if (contentOffset + contentBytes > bytes.length) break
-      const name = Buffer.from(bytes.subarray(offset + headerBytes, offset + headerBytes + nameBytes)).toString(
-        'latin1',
-      )
-      if (noteType === type && name === `${owner}\0`) return bytes.subarray(contentOffset, contentOffset + contentBytes)
-      offset = contentOffset + padded(contentBytes)
+      const name = bytes.subarray(offset + headerBytes, offset + headerBytes + nameBytes)
+      if (noteType === type && Buffer.from(name).toString('latin1') === `${owner}\0`) {
+        return bytes.subarray(contentOffset, contentOffset + contentBytes)
+      }
+      offset = contentOffset + alignUp(contentBytes, alignment)
     }
   }
   return undefined
+}
+
+function malformed(file: BootFile, reason: string): Error {
+  return file.error('ERR_KERNEL_FORMAT', reason)
 }

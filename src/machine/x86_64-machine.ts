@@ -17,7 +17,6 @@ import { type Kvm, type KvmVirtualMachine, kvmCapabilities } from '../hypervisor
 import { type CpuidEntry, decodeCpuid, encodeCpuid } from '../hypervisor/x86_64/cpuid/entry.ts'
 import { guestCpuid, hasInvariantTsc, physicalBits } from '../hypervisor/x86_64/cpuid/guest-cpuid.ts'
 import { apicIdOf, apicIdsOf, type CpuTopology, flatTopology } from '../hypervisor/x86_64/cpuid/topology.ts'
-import { flatGdt } from '../hypervisor/x86_64/registers.ts'
 import { Ioapic } from '../interrupts/ioapic.ts'
 import { InterruptRoutes } from '../interrupts/routes.ts'
 import {
@@ -103,13 +102,11 @@ export class X86Machine implements BuiltMachine {
     this.#vm.clearRam()
     for (const { address, bytes } of this.#acpiTables()) this.#vm.memory.write(address, bytes)
     this.#vm.memory.write(addressMap.smbios, this.#smbios())
-    this.#vm.memory.write(addressMap.gdt, flatGdt())
     this.#vm.memory.write(resetVectorAddress, resetVectorCode)
-    const entry = loadKernel(this.#vm.memory, memory.size, {
-      kernel: payload.kernel ?? '',
-      initramfs: payload.initramfs,
-      commandLine: payload.cmdline,
-    })
+    const entry = loadKernel(
+      { memory: this.#vm.memory, ram: ramRanges(memory.size), rsdpAddress: addressMap.rsdp },
+      { kernel: payload.kernel ?? '', initramfs: payload.initramfs, commandLine: payload.cmdline },
+    )
     this.vcpus[0]?.enter(entry)
   }
 

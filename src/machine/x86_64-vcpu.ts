@@ -1,12 +1,12 @@
-import type { EntryPoint } from '../boot/x86_64/load.ts'
 import type { Vcpu } from '../hypervisor/hypervisor.ts'
 import {
   bootMsrs,
+  type EntryRegisters,
   enterFlatProtectedMode,
-  formatRegisters,
-  kvmRegs,
+  entryRegs,
   wireLocalInterrupts,
-} from '../hypervisor/x86_64/registers.ts'
+} from '../hypervisor/x86_64/entry-state.ts'
+import { formatRegisters } from '../hypervisor/x86_64/register-dump.ts'
 import { addressMap } from '../platform/x86_64/address-map.ts'
 import type { Component } from '../state/component.ts'
 import { readUint } from '../util/bytes.ts'
@@ -14,7 +14,6 @@ import { readUint } from '../util/bytes.ts'
 /** What makes up the power-on state, in the order in which KVM wants it written. */
 const powerOnFiles = ['mp-state', 'sregs', 'regs', 'xcrs', 'xsave', 'debugregs', 'lapic', 'events'] as const
 const timeStampCounter = 0x10
-const rflagsReserved = 0x2
 
 export interface X86VcpuOptions {
   readonly index: number
@@ -55,12 +54,11 @@ export class X86Vcpu implements Component {
   }
 
   /** Only the first vCPU enters the kernel; the others wait for its start-up message. */
-  enter(entry: EntryPoint): void {
+  enter(entry: EntryRegisters): void {
     const sregs = this.#vcpu.getRegisters('sregs')
-    enterFlatProtectedMode(sregs, addressMap.gdt)
+    enterFlatProtectedMode(sregs, addressMap.gdt, addressMap.idt)
     this.#vcpu.setRegisters('sregs', sregs)
-    const { rip, rbx, rsi } = entry
-    this.#vcpu.setRegisters('regs', kvmRegs.encode({ rip, rbx, rsi, rflags: rflagsReserved }))
+    this.#vcpu.setRegisters('regs', entryRegs(entry))
   }
 
   describeRegisters(): string {

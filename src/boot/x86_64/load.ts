@@ -1,17 +1,25 @@
+import { type EntryRegisters, emptyIdt, flatGdt } from '../../hypervisor/x86_64/entry-state.ts'
 import type { GuestMemory } from '../../memory/guest-memory.ts'
-import { addressMap, memoryMap, type RamRange, ramRanges } from '../../platform/x86_64/address-map.ts'
-import { alignDown, concatenate, readUint } from '../../util/bytes.ts'
-import { TsvmmError } from '../../util/errors.ts'
-import { isElf, type LoadSegment, readElf } from '../elf.ts'
-import { BootFile } from '../kernel-file.ts'
-import { encodeBootParams, isBzImage, readBzImage } from './bzimage.ts'
-import { startInfo, startInfoMagic, startMemory, startModule } from './layout.ts'
+import { addressMap, memoryMap, memoryTypes, type RamRange } from '../../platform/x86_64/address-map.ts'
+import { writeUint } from '../../util/bytes.ts'
+import { BootFile } from '../boot-file.ts'
+import { encodeCommandLine } from '../command-line.ts'
+import { isElf } from '../elf.ts'
+import { describeFile } from '../file-kind.ts'
+import { placeInitramfs } from '../initramfs.ts'
+import { describeRange, findMisplaced, loadSegments, type MemoryRange, memoryOf } from '../placement.ts'
+import { isBzImage, planBzImage } from './bzimage.ts'
+import type { KernelPlan } from './kernel-plan.ts'
+import { planPvh } from './pvh.ts'
 
-const machineX86_64 = 62
-/** XEN_ELFNOTE_PHYS32_ENTRY: where PVH enters (Xen docs/misc/pvh.pandoc). */
-const pvhEntryNote = 18
-const pageBytes = 4096
-const bzImageEntryOffset = 0
+/** The machine that a kernel is loaded into. */
+export interface BootMachine {
+  readonly memory: GuestMemory
+  /** RAM that the guest is told of. */
+  readonly ram: readonly RamRange[]
+  /** Where the ACPI tables begin; they are placed by others. */
+  readonly rsdpAddress: number
+}
 
 export interface BootSource {
   readonly kernel: string
@@ -19,123 +27,65 @@ export interface BootSource {
   readonly commandLine: string
 }
 
-/** How the first vCPU starts: 32-bit protected mode, flat segments, no paging. */
-export interface EntryPoint {
-  readonly rip: number
-  /** PVH: the start information. */
-  readonly rbx: number
-  /** Linux boot protocol: the boot parameters. */
-  readonly rsi: number
+/** Memory of the boot loader's tables. */
+const lowTables: MemoryRange = { guestAddress: 0, sizeBytes: addressMap.lowTablesEnd }
+const commandLineArea: MemoryRange = {
+  guestAddress: addressMap.commandLine,
+  sizeBytes: addressMap.commandLineMaximumBytes,
 }
 
-interface Initramfs {
-  readonly address: number
-  readonly sizeBytes: number
-}
-
-/** Loads kernel, initramfs and command line into fresh guest memory; the ACPI tables are placed by others. */
-export function loadKernel(memory: GuestMemory, ramBytes: number, source: BootSource): EntryPoint {
+/**
+ * Loads kernel, initramfs, command line and tables into fresh guest memory, anew at every reboot. All is checked before
+ * anything is written. With the registers that come back the first vCPU begins, in flat 32-bit mode; the others wait for its
+ * start-up message. There is no MP table: whoever boots here has ACPI, which tells the same and more.
+ * Throws ERR_KERNEL_*, ERR_INITRAMFS, ERR_CMDLINE.
+ */
+export function loadKernel(machine: BootMachine, source: BootSource): EntryRegisters {
+  const { memory } = machine
   using kernel = BootFile.open(source.kernel, 'ERR_KERNEL_OPEN')
-  if (isElf(kernel)) return loadPvh(memory, ramBytes, kernel, source)
-  if (isBzImage(kernel)) return loadBzImage(memory, ramBytes, kernel, source)
-  throw new TsvmmError('ERR_KERNEL_FORMAT', { path: source.kernel, reason: 'neither an ELF nor a bzImage' })
-}
+  using initramfs = source.initramfs === undefined ? undefined : BootFile.open(source.initramfs, 'ERR_INITRAMFS')
+  const plan = planKernel(kernel)
+  const map = memoryMap(machine.ram)
+  const usable = map
+    .filter(entry => entry.type === memoryTypes.ram)
+    .map(({ address, sizeBytes }) => ({ guestAddress: address, sizeBytes }))
+  checkRoom(kernel, plan, usable)
+  const high = usable.filter(range => range.guestAddress >= addressMap.highRam)
+  const place = initramfs && placeInitramfs(initramfs, plan.initramfsLimit, high, plan.reserved)
+  const commandLine = encodeCommandLine(source.commandLine, plan.commandLineMaximumBytes)
 
-function loadPvh(memory: GuestMemory, ramBytes: number, kernel: BootFile, source: BootSource): EntryPoint {
-  const image = readElf(kernel, machineX86_64)
-  const note = image.note('Xen', pvhEntryNote)
-  if (note === undefined || (note.length !== 4 && note.length !== 8)) {
-    throw new TsvmmError('ERR_KERNEL_NO_PVH_NOTE', { path: kernel.path })
-  }
-  const rip = Number(readUint(note, 0, note.length))
-  for (const segment of image.segments) loadSegment(memory, ramBytes, kernel, segment)
-  const kernelEnd = Math.max(...image.segments.map(segment => segment.guestAddress + segment.memoryBytes))
-  const initramfs = loadInitramfs(memory, ramBytes, source.initramfs, kernelEnd)
-  writeCommandLine(memory, source.commandLine, addressMap.commandLineMaximumBytes)
-  writeStartInfo(memory, ramBytes, initramfs)
-  return { rip, rbx: addressMap.pvhStartInfo, rsi: 0 }
-}
-
-function loadBzImage(memory: GuestMemory, ramBytes: number, kernel: BootFile, source: BootSource): EntryPoint {
-  const image = readBzImage(kernel)
-  loadSegment(memory, ramBytes, kernel, image.segment)
-  const initramfs = loadInitramfs(memory, ramBytes, source.initramfs, image.reservedEnd, image.initramfsMaximum)
-  writeCommandLine(memory, source.commandLine, image.commandLineMaximumBytes)
-  const params = encodeBootParams(image, {
+  loadSegments(memory, kernel, plan.segments)
+  if (place !== undefined) initramfs?.load(memory, place.guestAddress, 0, place.sizeBytes)
+  memory.write(addressMap.commandLine, commandLine)
+  memory.write(addressMap.gdt, flatGdt())
+  memory.write(addressMap.idt, emptyIdt())
+  memory.write(addressMap.ebdaPointer, segmentWord(machine.rsdpAddress))
+  return plan.handOff(memory, {
     commandLineAddress: addressMap.commandLine,
-    rsdpAddress: addressMap.rsdp,
-    initramfs,
-    memoryMap: memoryMap(ramBytes),
+    rsdpAddress: machine.rsdpAddress,
+    initramfs: place,
+    memoryMap: map,
   })
-  memory.write(addressMap.memoryMap, params)
-  return { rip: image.segment.guestAddress + bzImageEntryOffset, rbx: 0, rsi: addressMap.memoryMap }
 }
 
-/** Kernels go above the tables that the loader and the firmware interface place below 1 MiB. */
-function loadSegment(memory: GuestMemory, ramBytes: number, kernel: BootFile, segment: LoadSegment): void {
-  const end = segment.guestAddress + segment.memoryBytes
-  const isBacked = ramRanges(ramBytes).some(range => contains(range, segment.guestAddress, end))
-  if (!isBacked || segment.guestAddress < addressMap.highRam) {
-    const place = `0x${segment.guestAddress.toString(16)} to 0x${end.toString(16)}`
-    const reason = `it wants ${place}, which is not free RAM; is --memory large enough?`
-    throw new TsvmmError('ERR_KERNEL_TOO_LARGE', { path: kernel.path, reason })
-  }
-  if (segment.fileBytes > 0) {
-    memory.loadFile(segment.guestAddress, kernel.fd, segment.fileOffset, segment.fileBytes)
-  }
+function planKernel(kernel: BootFile): KernelPlan {
+  const header = kernel.read(0, 0x400)
+  if (isElf(header)) return planPvh(kernel)
+  if (isBzImage(header)) return planBzImage(kernel)
+  throw kernel.error('ERR_KERNEL_FORMAT', describeFile(header, 'an ELF with a PVH note or a bzImage'))
 }
 
-function contains(range: RamRange, start: number, end: number): boolean {
-  return start >= range.guestAddress && end <= range.guestAddress + range.sizeBytes
+function checkRoom(kernel: BootFile, plan: KernelPlan, usable: readonly MemoryRange[]): void {
+  const wanted = [...plan.segments.map(memoryOf), ...plan.reserved]
+  const misplaced = findMisplaced(wanted, usable, [lowTables, commandLineArea])
+  if (misplaced === undefined) return
+  const reason = `it needs memory from ${describeRange(misplaced)}, which is not free RAM; is --memory large enough?`
+  throw kernel.error('ERR_KERNEL_TOO_LARGE', reason)
 }
 
-/** As high below 4 GiB as RAM and the kernel allow, so that it is out of the way of everything that grows upwards. */
-function loadInitramfs(
-  memory: GuestMemory,
-  ramBytes: number,
-  path: string | undefined,
-  kernelEnd: number,
-  maximumAddress = 0xffff_ffff,
-): Initramfs | undefined {
-  if (path === undefined) return undefined
-  using file = BootFile.open(path, 'ERR_INITRAMFS')
-  const lowRamEnd = ramRanges(ramBytes)[0]?.sizeBytes ?? 0
-  const address = alignDown(Math.min(lowRamEnd, maximumAddress + 1) - file.sizeBytes, pageBytes)
-  if (address < kernelEnd) {
-    const reason = `${file.sizeBytes} bytes do not fit into RAM beside the kernel; is --memory large enough?`
-    throw new TsvmmError('ERR_INITRAMFS', { path, reason })
-  }
-  memory.loadFile(address, file.fd, 0, file.sizeBytes)
-  return { address, sizeBytes: file.sizeBytes }
-}
-
-function writeCommandLine(memory: GuestMemory, commandLine: string, maximumBytes: number): void {
-  const bytes = Buffer.from(`${commandLine}\0`, 'utf8')
-  const limit = Math.min(maximumBytes + 1, addressMap.commandLineMaximumBytes)
-  if (bytes.length > limit) {
-    const reason = `${bytes.length - 1} bytes; this kernel takes at most ${limit - 1}`
-    throw new TsvmmError('ERR_CMDLINE', { reason })
-  }
-  if (commandLine.includes('\0')) throw new TsvmmError('ERR_CMDLINE', { reason: 'it contains a zero byte' })
-  memory.write(addressMap.commandLine, bytes)
-}
-
-function writeStartInfo(memory: GuestMemory, ramBytes: number, initramfs: Initramfs | undefined): void {
-  const map = memoryMap(ramBytes)
-  if (initramfs !== undefined) memory.write(addressMap.pvhModules, startModule.encode({ ...initramfs }))
-  memory.write(
-    addressMap.memoryMap,
-    concatenate(map.map(({ address, sizeBytes, type }) => startMemory.encode({ address, sizeBytes, type }))),
-  )
-  const info = startInfo.encode({
-    magic: startInfoMagic,
-    version: 1,
-    moduleCount: initramfs === undefined ? 0 : 1,
-    modules: initramfs === undefined ? 0 : addressMap.pvhModules,
-    commandLine: addressMap.commandLine,
-    rsdp: addressMap.rsdp,
-    memoryMap: addressMap.memoryMap,
-    memoryMapEntries: map.length,
-  })
-  memory.write(addressMap.pvhStartInfo, info)
+/** An address as a real-mode segment. */
+function segmentWord(address: number): Uint8Array<ArrayBuffer> {
+  const word = new Uint8Array(2)
+  writeUint(word, 0, 2, address >> 4)
+  return word
 }

@@ -4,11 +4,17 @@ const mebibyte = 1024 * 1024
 const gibibyte = 1024 * mebibyte
 
 export const addressMap = {
+  /** Word in the BIOS data area: the segment where the RSDP is looked for (ACPI 6.5 §5.2.5.1). */
+  ebdaPointer: 0x40e,
   gdt: 0x500,
+  idt: 0x520,
   pvhStartInfo: 0x6000,
   pvhModules: 0x6040,
   /** PVH memory map, or the Linux boot parameters ("zero page"). */
   memoryMap: 0x7000,
+  /** Grows down; its page is the last one with tables of the boot loader. */
+  bootStackPointer: 0x8ff0,
+  lowTablesEnd: 0x9000,
   commandLine: 0x20000,
   commandLineMaximumBytes: 0x10000,
   /** End of conventional memory; the ACPI tables begin with the RSDP here. */
@@ -84,14 +90,18 @@ export interface MemoryMapEntry {
   readonly type: number
 }
 
-export function memoryMap(ramBytes: number): MemoryMapEntry[] {
-  const [low, high] = ramRanges(ramBytes)
-  const lowEnd = low?.sizeBytes ?? 0
-  const { ram, reserved } = memoryTypes
-  return [
-    { address: 0, sizeBytes: addressMap.rsdp, type: ram },
-    { address: addressMap.highRam, sizeBytes: lowEnd - addressMap.highRam, type: ram },
-    { address: addressMap.ecam, sizeBytes: addressMap.ecamBytes, type: reserved },
-    ...(high === undefined ? [] : [{ address: high.guestAddress, sizeBytes: high.sizeBytes, type: ram }]),
-  ]
+/** What a guest is told of its RAM. Firmware tables between conventional and high memory are in no entry. */
+export function memoryMap(ram: readonly RamRange[]): MemoryMapEntry[] {
+  const { ram: usable, reserved } = memoryTypes
+  const entries: MemoryMapEntry[] = []
+  for (const { guestAddress, sizeBytes } of ram) {
+    const end = guestAddress + sizeBytes
+    if (guestAddress < addressMap.rsdp) {
+      entries.push({ address: guestAddress, sizeBytes: Math.min(end, addressMap.rsdp) - guestAddress, type: usable })
+    }
+    const high = Math.max(guestAddress, addressMap.highRam)
+    if (end > high) entries.push({ address: high, sizeBytes: end - high, type: usable })
+  }
+  const ecam = { address: addressMap.ecam, sizeBytes: addressMap.ecamBytes, type: reserved }
+  return [...entries, ecam].toSorted((a, b) => a.address - b.address)
 }

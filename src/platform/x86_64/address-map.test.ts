@@ -1,0 +1,59 @@
+import test from 'ava'
+import fc from 'fast-check'
+import { addressMap, memoryMap, memoryTypes, ramRanges } from './address-map.ts'
+
+const mebibyte = 1024 * 1024
+const gibibyte = 1024 * mebibyte
+const aRamSize = fc.integer({ min: 8, max: 2 ** 21 }).map(chunks => chunks * 2 * mebibyte)
+
+test('RAM up to the hole is one range', t => {
+  t.deepEqual(ramRanges(512 * mebibyte), [{ guestAddress: 0, sizeBytes: 512 * mebibyte }])
+  t.deepEqual(ramRanges(3 * gibibyte), [{ guestAddress: 0, sizeBytes: 3 * gibibyte }])
+})
+
+test('RAM that does not fit below the hole goes on at 4 GiB', t => {
+  t.deepEqual(ramRanges(3 * gibibyte + 2 * mebibyte), [
+    { guestAddress: 0, sizeBytes: 3 * gibibyte },
+    { guestAddress: 4 * gibibyte, sizeBytes: 2 * mebibyte },
+  ])
+})
+
+test('all RAM is placed, and none of it in the hole', t => {
+  const property = fc.property(aRamSize, sizeBytes => {
+    const ranges = ramRanges(sizeBytes)
+    t.is(
+      ranges.reduce((sum, range) => sum + range.sizeBytes, 0),
+      sizeBytes,
+    )
+    for (const { guestAddress, sizeBytes: length } of ranges) {
+      const end = guestAddress + length
+      t.true(end <= addressMap.mmio32Start || guestAddress >= addressMap.ramAbove4Gib)
+    }
+  })
+  fc.assert(property)
+})
+
+test('the memory map of a small machine', t => {
+  t.deepEqual(memoryMap(ramRanges(16 * mebibyte)), [
+    { address: 0, sizeBytes: 0xa0000, type: memoryTypes.ram },
+    { address: 0x10_0000, sizeBytes: 15 * mebibyte, type: memoryTypes.ram },
+    { address: 0xe800_0000, sizeBytes: 0x1000_0000, type: memoryTypes.reserved },
+  ])
+})
+
+test('the memory map tells of all RAM but the window of the firmware tables, in order', t => {
+  const window = addressMap.highRam - addressMap.rsdp
+  const property = fc.property(aRamSize, sizeBytes => {
+    const entries = memoryMap(ramRanges(sizeBytes))
+    const usable = entries.filter(entry => entry.type === memoryTypes.ram)
+    t.is(
+      usable.reduce((sum, entry) => sum + entry.sizeBytes, 0),
+      sizeBytes - window,
+    )
+    for (const [index, { address }] of entries.entries()) {
+      const before = entries[index - 1]
+      t.true(before === undefined || before.address + before.sizeBytes <= address)
+    }
+  })
+  fc.assert(property)
+})
