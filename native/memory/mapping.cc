@@ -136,8 +136,11 @@ Result<std::shared_ptr<Mapping>> Mapping::create(const MappingOptions& options) 
     if (!opened) return opened.failure();
     fd = std::move(opened).value();
   }
-  const int flags = (options.shared ? MAP_SHARED : MAP_PRIVATE) | (anonymous ? MAP_ANONYMOUS : 0) |
-                    (options.reserve ? 0 : MAP_NORESERVE);
+  // Huge pages are always set aside: without, a touch of one that is not there would be the end of the process
+  // (SIGBUS).
+  const bool reserve = options.reserve || options.huge_page_size != 0;
+  const int flags =
+      (options.shared ? MAP_SHARED : MAP_PRIVATE) | (anonymous ? MAP_ANONYMOUS : 0) | (reserve ? 0 : MAP_NORESERVE);
   auto mapped =
       map_aligned(options.size, std::max(page, kTwoMib), flags, fd.get(), anonymous ? 0 : options.file_offset);
   if (!mapped) return mapped.failure();

@@ -49,6 +49,19 @@ TEST(MappingTest, AnonymousMemoryIsZeroAlignedForHugePagesAndHasNoDescriptor) {
   EXPECT_EQ(mapping.value()->host()[3 * kPage - 1], std::byte{0});
 }
 
+TEST(MappingTest, HugePagesThatTheHostHasNotAreAnErrorAtOnce) {
+  const uint64_t far_too_many = 1ull << 40;
+  for (const bool shared : {false, true}) {
+    const auto mapping = Mapping::create({.size = far_too_many,
+                                          .backing = Backing::kMemfd,
+                                          .shared = shared,
+                                          .huge_page_size = 2 << 20,
+                                          .reserve = false});
+    ASSERT_FALSE(mapping);
+    EXPECT_EQ(mapping.failure().error, ENOMEM);
+  }
+}
+
 TEST(MappingTest, PrefaultMakesEveryPageResident) {
   const auto lazy = Mapping::create({.size = 67 * kPage});
   EXPECT_EQ(resident_pages(*lazy.value()), 0u);

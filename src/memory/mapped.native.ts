@@ -30,7 +30,8 @@ export class MappedMemory implements GuestMemory {
   /** Throws ERR_MEMORY where the host has not that much, or the guest has something else there. */
   map(guestAddress: number, sizeBytes: number, options: MappedRamOptions): MappedRange {
     const backing = options.shared || options.hugePageBytes > 0 ? 'memfd' : 'anonymous'
-    return attempt(`cannot map ${sizeBytes} bytes at ${hex(guestAddress)}`, () => {
+    const pages = options.hugePageBytes > 0 ? ' of huge pages' : ''
+    return attempt(`cannot map ${sizeBytes} bytes${pages} at ${hex(guestAddress)}`, () => {
       const mapping = new (addon().Mapping)({ ...options, sizeBytes, backing })
       try {
         this.native.add(guestAddress, mapping, 0, sizeBytes)
