@@ -32,11 +32,9 @@ export function openTap(settings: TapSettings): NativeTap {
     return tap
   } catch (cause) {
     tap?.close()
-    throw new TsvmmError(
-      'ERR_NET',
-      { tap: name === undefined ? 'tap' : `tap=${name}`, reason: tapReason(cause) },
-      { cause },
-    )
+    const given = name === undefined ? 'tap' : `tap=${name}`
+    const label = fds === undefined ? given : `fd=[${fds.join(',')}]`
+    throw new TsvmmError('ERR_NET', { tap: label, reason: tapReason(cause) }, { cause })
   }
 }
 

@@ -101,7 +101,7 @@ export function addFlags(program: Command): void {
   for (const each of [...machineFlags, ...programFlags]) {
     const isList = each.flag.includes('...')
     const option = new Option(each.flag, helpOf(each))
-    if (!isList) option.argParser(onlyOnce())
+    if (!isList) option.argParser(once(each.flag.includes('<PATH>')))
     program.addOption(option)
   }
   program.option(
@@ -113,10 +113,11 @@ export function addFlags(program: Command): void {
   for (const flag of unsupportedFlags) program.addOption(new Option(flag).hideHelp())
 }
 
-/** The last of several values would win silently. */
-function onlyOnce(): (value: string, previous: unknown) => string {
+/** The last of several values would win silently; an empty path is one that a script has lost. */
+function once(isPath: boolean): (value: string, previous: unknown) => string {
   return (value, previous) => {
     if (previous !== undefined) throw new InvalidArgumentError('It is there twice.')
+    if (isPath && value === '') throw new InvalidArgumentError('It is empty.')
     return value
   }
 }

@@ -1,4 +1,4 @@
-import { closeSync, openSync, writeSync } from 'node:fs'
+import { closeSync, constants, openSync, writeSync } from 'node:fs'
 import { reasonOf, TsvmmError } from '../util/errors.ts'
 import { Log, type LogLevel } from '../util/log.ts'
 
@@ -19,16 +19,31 @@ export function openLog(path: string | undefined, verbosity: number): OpenLog {
   }
   const fd = open(path)
   return {
-    log: new Log({ level, write: line => writeSync(fd, line), now }),
+    log: new Log({ level, write: line => append(fd, line), now }),
     [Symbol.dispose]: () => closeSync(fd),
   }
 }
 
+/** Without O_NONBLOCK a FIFO would wait for its reader, and where no signal could end that. */
 function open(path: string): number {
+  const { O_WRONLY, O_APPEND, O_CREAT, O_NONBLOCK, O_NOCTTY } = constants
   try {
-    return openSync(path, 'a', 0o600)
+    return openSync(path, O_WRONLY | O_APPEND | O_CREAT | O_NONBLOCK | O_NOCTTY, 0o600)
   } catch (cause) {
-    const reason = `${path}: ${reasonOf(cause)}`
+    const reason = `${path}: ${codeOf(cause) === 'ENXIO' ? 'nobody reads this FIFO' : reasonOf(cause)}`
     throw new TsvmmError('ERR_OPTION_INVALID', { option: '--log-file', reason }, { cause })
   }
+}
+
+/** A FIFO whose reader lags behind loses lines: waiting for it would stop the machine. */
+function append(fd: number, line: string): void {
+  try {
+    writeSync(fd, line)
+  } catch (error) {
+    if (codeOf(error) !== 'EAGAIN') throw error
+  }
+}
+
+function codeOf(error: unknown): unknown {
+  return error instanceof Error && 'code' in error ? error.code : undefined
 }

@@ -51,6 +51,12 @@ for (const { flag } of [...machineFlags, ...programFlags]) {
     })
   }
 
+  if (flag.includes('<PATH>')) {
+    test(`an empty ${name} is refused`, t => {
+      t.regex(refusalOf(t, [name, '']).message, new RegExp(`option '${name} .*is invalid. It is empty`))
+    })
+  }
+
   test(`a mistyped ${name} is refused`, t => {
     t.regex(refusalOf(t, [`${name}x`, 'a']).message, new RegExp(`unknown option '${name}x'`))
   })

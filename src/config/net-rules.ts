@@ -58,7 +58,8 @@ function checkTap({ tap, fds, ip, host_mac }: NetConfig): void {
   }
   if (tap === undefined) return
   if (Buffer.byteLength(tap) > tapNameMaximumBytes) fail('--net', `tap: ${tap} is longer than 15 bytes`)
-  if (/[/\s:]/.test(tap) || tap === '.' || tap === '..') fail('--net', `tap: ${tap} is no name for an interface`)
+  // The kernel makes a number of %d, so that the name would be another one.
+  if (/[/\s:%]/.test(tap) || tap === '.' || tap === '..') fail('--net', `tap: ${tap} is no name for an interface`)
 }
 
 function checkMac(key: string, value: string | undefined): void {

@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs'
 import { totalmem } from 'node:os'
 import { resolve } from 'node:path'
 import { checkQueueSize, checkUnique, fail } from './checks.ts'
@@ -46,15 +47,32 @@ function checkCpus({ boot_vcpus, max_vcpus, topology, affinity, max_phys_bits }:
     const product = threads_per_core * cores_per_die * dies_per_package * packages
     if (product !== maximum) fail('--cpus', `topology: its product is ${product}, but there are ${maximum} vCPUs`)
   }
+  const online = affinity.length === 0 ? undefined : onlineCpus()
   for (const { vcpu, host_cpus } of affinity) {
     if (vcpu >= maximum) fail('--cpus', `affinity: there is no vCPU ${vcpu}`)
     if (host_cpus.length === 0) fail('--cpus', `affinity: vCPU ${vcpu} has no host CPU to run on`)
+    const missing = online && host_cpus.find(cpu => !online.has(cpu))
+    if (missing !== undefined) fail('--cpus', `affinity: this host has no CPU ${missing}`)
   }
   checkUnique(
     '--cpus',
     'affinity',
     affinity.map(({ vcpu }) => `vCPU ${vcpu}`),
   )
+}
+
+/** Numbers of the host's CPUs, or undefined where it does not say: `0-3,8` in sysfs. */
+function onlineCpus(): ReadonlySet<number> | undefined {
+  try {
+    const ranges = readFileSync('/sys/devices/system/cpu/online', 'latin1').trim().split(',')
+    const numbers = ranges.flatMap(range => {
+      const [first = 0, last = first] = range.split('-').map(Number)
+      return Array.from({ length: last - first + 1 }, (_, index) => first + index)
+    })
+    return new Set(numbers)
+  } catch {
+    return undefined
+  }
 }
 
 function checkMemory({ size, hugepages, hugepage_size }: VmConfig['memory']): void {

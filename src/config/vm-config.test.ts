@@ -97,6 +97,8 @@ test('vCPUs: count, maximum, topology and affinity fit each other', t => {
   refuses(t, { cpus: { boot_vcpus: 2, topology } }, '--cpus: topology: its product is 4, but there are 2 vCPUs')
   refuses(t, { cpus: { affinity: [{ vcpu: 1, host_cpus: [0] }] } }, '--cpus: affinity: there is no vCPU 1')
   refuses(t, { cpus: { affinity: [{ vcpu: 0, host_cpus: [] }] } }, '--cpus: affinity: vCPU 0 has no host CPU to run on')
+  refuses(t, { cpus: { affinity: [{ vcpu: 0, host_cpus: [0, 9999] }] } }, '--cpus: affinity: this host has no CPU 9999')
+  t.notThrows(() => parseVmConfig({ payload, cpus: { affinity: [{ vcpu: 0, host_cpus: [0] }] } }))
   t.notThrows(() => parseVmConfig({ payload, cpus: { boot_vcpus: 4, topology } }))
 })
 
@@ -155,7 +157,22 @@ test('cards: taps', t => {
   refuses(t, { net: [{ tap: 'a', fds: [7] }] }, '--net: fd: cannot be given together with tap')
   refuses(t, { net: [{ tap: 'a' }, { tap: 'a' }] }, '--net: tap: a is there twice')
   refuses(t, { net: [{ tap: 'sixteen-byte-tap' }] }, '--net: tap: sixteen-byte-tap is longer than 15 bytes')
+  refuses(t, { net: [{ tap: 'a%d' }] }, '--net: tap: a%d is no name for an interface')
   refuses(t, { net: [{ tap: 'a/b' }] }, '--net: tap: a/b is no name for an interface')
+})
+
+test('platform: the UUID is one', t => {
+  for (const uuid of ['', 'nonsense', '00000000-0000-0000-0000-00000000000g', '00000000000000000000000000000000']) {
+    refuses(t, { platform: { uuid } }, `--platform: uuid: ${uuid} is not a UUID`)
+  }
+  t.notThrows(() => parseVmConfig({ payload, platform: { uuid: '0A0b0c0d-0000-4000-8000-0123456789ab' } }))
+})
+
+test('files of the payload are named by their own flags', t => {
+  t.throws(() => parseVmConfig({ payload: { kernel: '' } }), { message: '--kernel: is empty' })
+  t.throws(() => parseVmConfig({ payload: { kernel: 'k', initramfs: 7 } }), {
+    message: '--initramfs: must be of type string',
+  })
 })
 
 test('ids are unique over all devices and not the machine’s own', t => {

@@ -117,6 +117,8 @@ export function parseVmConfig(input: unknown): VmConfig {
 function locate(issue: z.core.$ZodIssue): { option: string; reason: string } {
   const { path, reason } = describeIssue(issue)
   const [section, ...keys] = path
+  // Each key of the payload is a flag of its own.
+  if (section === 'payload' && keys.length > 0) return { option: `--${keys.join('.')}`, reason }
   const option = section === undefined ? 'configuration' : flagOf(section)
   return { option, reason: keys.length === 0 ? reason : `${keys.join('.')}: ${reason}` }
 }

@@ -115,7 +115,7 @@ export class KvmVirtualMachine implements VirtualMachine {
   createVcpu(id: number): Vcpu {
     const vcpu: NativeVcpu = translated(`create vCPU ${id}`, () => this.#vm.createVcpu(id))
     return {
-      run: threadName => vcpu.run(threadName),
+      run: threadName => translated(`start vCPU ${id}`, () => vcpu.run(threadName)),
       park: () => vcpu.park(),
       getRegisters: file => translated(`read ${file} of vCPU ${id}`, () => vcpu.getRegisters(registerFile(file))),
       setRegisters: (file, bytes) =>

@@ -1,6 +1,6 @@
 import test from 'ava'
 import fc from 'fast-check'
-import { addressMap, memoryMap, memoryTypes, ramRanges } from './address-map.ts'
+import { addressMap, deviceArea, memoryMap, memoryTypes, ramRanges } from './address-map.ts'
 
 const mebibyte = 1024 * 1024
 const gibibyte = 1024 * mebibyte
@@ -31,6 +31,19 @@ test('all RAM is placed, and none of it in the hole', t => {
     }
   })
   fc.assert(property)
+})
+
+test('the device area is behind RAM and ends where the registers of the platform begin', t => {
+  t.is(deviceArea(512 * mebibyte, 46).start, 4 * gibibyte)
+  t.is(deviceArea(4 * gibibyte + 2 * mebibyte, 46).start, 6 * gibibyte)
+  t.is(deviceArea(512 * mebibyte, 46).end, 0x3fff_fff0_0000)
+})
+
+test('RAM beyond the address bits is refused by name', t => {
+  t.notThrows(() => deviceArea(59 * gibibyte, 36))
+  const message = '--memory: size: 67645734912 bytes leave no room for devices in 36 address bits'
+  t.throws(() => deviceArea(63 * gibibyte, 36), { code: 'ERR_MEMORY', message })
+  t.throws(() => deviceArea(512 * mebibyte, 32), { code: 'ERR_MEMORY' })
 })
 
 test('the memory map of a small machine', t => {

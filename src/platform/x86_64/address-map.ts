@@ -1,5 +1,7 @@
 /** Where everything lies in an x86-64 guest: Cloud Hypervisor's map, so that its guests and snapshots find theirs. */
 
+import { TsvmmError } from '../../util/errors.ts'
+
 const mebibyte = 1024 * 1024
 const gibibyte = 1024 * mebibyte
 
@@ -72,12 +74,19 @@ export interface DeviceArea {
   readonly platformMmio: number
 }
 
-/** 64-bit addresses for devices: from the first GiB boundary behind RAM to the platform's registers. */
+/**
+ * 64-bit addresses for devices: from the first GiB boundary behind RAM to the platform's registers. Throws ERR_MEMORY where
+ * RAM leaves none of so many address bits.
+ */
 export function deviceArea(ramBytes: number, physicalBits: number): DeviceArea {
   const above = Math.max(0, ramBytes - addressMap.mmio32Start)
   const start = Math.ceil((addressMap.ramAbove4Gib + above) / gibibyte) * gibibyte
   // Numbers are exact to 2^53; no CPU of today has more address bits than 52.
   const platformMmio = 2 ** physicalBits - addressMap.platformMmioBytes
+  if (start >= platformMmio) {
+    const reason = `size: ${ramBytes} bytes leave no room for devices in ${physicalBits} address bits`
+    throw new TsvmmError('ERR_MEMORY', { reason })
+  }
   return { start, end: platformMmio, platformMmio }
 }
 
