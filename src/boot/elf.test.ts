@@ -92,6 +92,11 @@ test('an ELF cut off anywhere is refused', t => {
   }
 })
 
+test('more notes than anybody needs are refused', t => {
+  const notes = [{ contents: new Uint8Array(64 * 1024) }]
+  t.throws(() => read(buildElf({ ...sketch, notes })), { code: 'ERR_KERNEL_FORMAT', message: /65552 bytes of notes/ })
+})
+
 test('big-endian ELFs and unknown classes are refused', t => {
   const change = (offset: number, value: number) => {
     const bytes = buildElf(sketch)

@@ -73,9 +73,10 @@ export function readElf(file: BootFile, machines: readonly number[]): ElfImage {
   if (segments.length === 0) throw malformed(file, 'nothing to load in this ELF')
   const overlap = findOverlap(segments.map(memoryOf))
   if (overlap !== undefined) throw malformed(file, `the segment at ${describeRange(overlap)} overlaps another`)
-  const notes = headers
-    .filter(({ type }) => type === typeNote)
-    .map(header => ({ bytes: readNotes(file, header), alignment: header.alignment === 8 ? 8 : 4 }))
+  const notes = readNotes(
+    file,
+    headers.filter(({ type }) => type === typeNote),
+  )
   return { segments, note: (owner, type) => findNote(notes, owner, type) }
 }
 
@@ -117,16 +118,20 @@ function segmentOf(file: BootFile, header: ProgramHeader): LoadSegment {
   return { fileOffset, fileBytes, guestAddress, memoryBytes }
 }
 
-function readNotes(file: BootFile, { offset, fileBytes }: ProgramHeader): Uint8Array {
-  if (fileBytes > maximumNoteBytes) throw malformed(file, `${fileBytes} bytes of notes`)
-  const bytes = file.readWhole(offset, fileBytes)
-  if (bytes === undefined) throw malformed(file, 'cut off: the notes lie beyond the end of the file')
-  return bytes
-}
-
 interface NoteSegment {
   readonly bytes: Uint8Array
   readonly alignment: number
+}
+
+/** Many headers may name the same bytes: what counts is how much is read for all of them. */
+function readNotes(file: BootFile, headers: readonly ProgramHeader[]): NoteSegment[] {
+  const sizeBytes = headers.reduce((sum, { fileBytes }) => sum + fileBytes, 0)
+  if (sizeBytes > maximumNoteBytes) throw malformed(file, `${sizeBytes} bytes of notes`)
+  return headers.map(({ offset, fileBytes, alignment }) => {
+    const bytes = file.readWhole(offset, fileBytes)
+    if (bytes === undefined) throw malformed(file, 'cut off: the notes lie beyond the end of the file')
+    return { bytes, alignment: alignment === 8 ? 8 : 4 }
+  })
 }
 
 /** Walks Elf64_Nhdr records: sizes of name and contents, type, then both, each padded. */

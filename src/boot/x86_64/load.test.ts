@@ -1,7 +1,9 @@
 import test, { type ExecutionContext } from 'ava'
+import fc from 'fast-check'
 import { SoftwareMemory } from '../../memory/testing/software-memory.ts'
 import { addressMap, memoryMap, ramRanges } from '../../platform/x86_64/address-map.ts'
 import { readNumber, readUint } from '../../util/bytes.ts'
+import { TsvmmError } from '../../util/errors.ts'
 import { buildElf, type ElfSketch, word } from '../testing/elf-builder.ts'
 import { ScratchFiles } from '../testing/files.ts'
 import { bootParams, e820Entry, e820TableOffset, startInfo, startMemory, startModule } from './layout.ts'
@@ -207,6 +209,38 @@ function refuses(t: ExecutionContext, attempt: Attempt, code: string, says: RegE
   const error = t.throws(() => load(attempt), { code, message: says })
   t.false(error?.message.includes('\n'))
 }
+
+test('whatever is in the headers, a kernel is loaded within RAM or refused by name', t => {
+  using files = new ScratchFiles()
+  const memory = new SoftwareMemory({ guestAddress: 0, sizeBytes: ramBytes })
+  const machine = { memory, ram: ramRanges(ramBytes), rsdpAddress: addressMap.rsdp }
+  const initramfs = files.write('initramfs', code)
+  const codes = ['ERR_KERNEL_FORMAT', 'ERR_KERNEL_TOO_LARGE', 'ERR_KERNEL_NO_PVH_NOTE', 'ERR_INITRAMFS', 'ERR_CMDLINE']
+  const attempt = (whole: Uint8Array, changes: readonly [number, number][]) => {
+    const bytes = whole.slice()
+    for (const [offset, value] of changes) bytes[offset] = value
+    try {
+      const { rip } = loadKernel(machine, { kernel: files.write('kernel', bytes), initramfs, commandLine: 'quiet' })
+      return rip < ramBytes
+    } catch (error) {
+      return error instanceof TsvmmError && codes.includes(error.code)
+    }
+  }
+  const anyByte = fc.nat(255)
+  const changesIn = (first: number, last: number) =>
+    fc.array(fc.tuple(fc.integer({ min: first, max: last }), anyByte), { minLength: 1, maxLength: 4 })
+  const kernels = [
+    { whole: buildElf(aKernel), changes: changesIn(4, 64 + 2 * 56) },
+    { whole: buildBzImage(), changes: changesIn(0x1f1, 0x264) },
+  ]
+  for (const { whole, changes } of kernels) {
+    fc.assert(
+      fc.property(changes, each => attempt(whole, each)),
+      { numRuns: 400 },
+    )
+  }
+  t.pass()
+})
 
 test('an ELF without PVH note is refused with a way out', t => {
   const says = /^--kernel .*: this ELF has no PVH entry note; build it with CONFIG_PVH=y/
