@@ -19,8 +19,9 @@ const layers = {
     ...['util', 'platform', 'native', 'config', 'state', 'memory', 'bus', 'hypervisor', 'interrupts', 'pci', 'backends'],
     ...['acpi', 'devices', 'virtio', 'boot'],
   ],
-  vmm: ['util', 'config', 'machine', 'hypervisor'],
-  cli: ['util', 'config', 'vmm'],
+  vmm: ['util', 'config', 'machine', 'hypervisor', 'state'],
+  api: ['util', 'config', 'vmm', 'native'],
+  cli: ['util', 'config', 'vmm', 'api'],
 }
 
 const forbidden = Object.entries(layers).map(([layer, allowed]) => ({

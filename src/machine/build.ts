@@ -31,6 +31,8 @@ export interface BuildOptions {
   readonly kvmPath?: string
 }
 
+export type MachineBuilder = (config: VmConfig, events: MachineEvents, options: BuildOptions) => Promise<BuiltMachine>
+
 /** Opens every host resource that `config` names and builds the machine; nothing is left open where that fails. */
 export async function buildMachine(
   config: VmConfig,

@@ -1,4 +1,4 @@
-import type { Component } from '../state/component.ts'
+import type { Component, DeviceDescription } from '../state/component.ts'
 import { TsvmmError } from '../util/errors.ts'
 
 /**
@@ -21,6 +21,11 @@ export class Machine implements AsyncDisposable {
     this.#names.add(component.name)
     this.#components.push(component)
     return component
+  }
+
+  /** What clients can see of the components. */
+  describe(): readonly DeviceDescription[] {
+    return this.#components.flatMap(component => component.describe?.() ?? [])
   }
 
   async pause(): Promise<void> {

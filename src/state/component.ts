@@ -14,4 +14,17 @@ export interface Component {
   reset(): void
   /** Gives back every host resource, in any state; calling it twice is calling it once. */
   close(): Promise<void>
+  /** What clients can name of it, in any state but closed; nothing where absent. */
+  describe?(): readonly DeviceDescription[]
+}
+
+/** A device as clients see it. */
+export interface DeviceDescription {
+  readonly id: string
+  /** The device that it is plugged into. */
+  readonly parent?: string
+  /** Where it is on PCI: `0000:00:04.0`. */
+  readonly pciAddress?: string
+  /** What it has counted since the machine was built. */
+  readonly counters?: Readonly<Record<string, bigint>>
 }

@@ -31,8 +31,16 @@ const table = {
   ERR_RESOURCE_EXHAUSTED: { template: 'no {what} left: {reason}', exitCode: 1 },
   ERR_VIRTQUEUE: { template: '{device}: queue {queue}: {reason}', exitCode: 1 },
   ERR_VM_STATE: { template: 'cannot {operation}: the machine is {state}', exitCode: 1 },
+  ERR_VM_NOT_CREATED: { template: 'there is no machine: create one first', exitCode: 1 },
+  ERR_VM_EXISTS: { template: 'there is a machine already: delete it first', exitCode: 1 },
+  ERR_VM_NOT_RUNNING: { template: 'the machine is not running: boot it first', exitCode: 1 },
   ERR_VM_CRASHED: { template: 'the guest stopped: {reason}', exitCode: 1 },
   ERR_STATE_INVALID: { template: '{component}: {reason}', exitCode: 1 },
+  ERR_API_SOCKET: { template: '--api-socket {path}: {reason}', exitCode: 1 },
+  ERR_API_REQUEST: { template: '{reason}', exitCode: 1 },
+  ERR_API_ANSWER: { template: '{path}: {reason}', exitCode: 1 },
+  ERR_EVENT_MONITOR: { template: '--event-monitor {path}: {reason}', exitCode: 1 },
+  ERR_NOT_SUPPORTED: { template: '{what} is not supported yet', exitCode: 1 },
   ERR_ABORTED: { template: '{operation} was aborted', exitCode: 1 },
 } as const
 

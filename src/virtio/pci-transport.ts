@@ -6,7 +6,7 @@ import type { ConfigSpace, PciIdentity } from '../pci/config-space.ts'
 import { PciFunction } from '../pci/function.ts'
 import { Msix } from '../pci/msix.ts'
 import type { PciSegment } from '../pci/segment.ts'
-import type { Component } from '../state/component.ts'
+import type { Component, DeviceDescription } from '../state/component.ts'
 import { writeUint } from '../util/bytes.ts'
 import {
   commonConfig,
@@ -111,6 +111,15 @@ export class VirtioPciTransport implements Component, RegisterWindow {
     device.bind({ configChanged: () => this.#configChanged(), needsReset: () => this.#needsReset() })
     refreshBytes(this.bytes, this.#state, this.#features)
     this.#showDeviceConfig()
+  }
+
+  describe(): readonly DeviceDescription[] {
+    const pciAddress = `0000:00:${this.slot.toString(16).padStart(2, '0')}.0`
+    const { name, backend } = this.#device
+    return [
+      { id: this.name, pciAddress },
+      { id: name, parent: this.name, counters: backend.counters() },
+    ]
   }
 
   read(offset: number, width: AccessWidth): number {

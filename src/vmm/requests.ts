@@ -1,3 +1,5 @@
+import type { ErrorCode } from '../util/errors.ts'
+
 /** The life of a machine as its owner sees it; the names are those of the API. */
 export type VmState = 'created' | 'running' | 'paused' | 'shutdown'
 
@@ -18,4 +20,35 @@ const verdicts: Record<VmRequest, Record<VmState, Verdict>> = {
 
 export function judge(request: VmRequest, state: VmState): Verdict {
   return verdicts[request][state]
+}
+
+/** Where a VMM is between two requests: it has no machine, the configuration of one, or one that runs or is paused. */
+export type VmmState = 'absent' | 'created' | 'running' | 'paused'
+
+export type VmmRequest = VmRequest | 'create' | 'delete'
+
+/** As Verdict, and more is asked for than of a machine: where `deny` would do, the error that says what to do first. */
+export type VmmVerdict = Verdict | ErrorCode
+
+const notCreated = 'ERR_VM_NOT_CREATED'
+const notRunning = 'ERR_VM_NOT_RUNNING'
+
+/**
+ * Cloud Hypervisor's answers: asking for what is there already is an error, booting a paused machine resumes it, and
+ * there being no machine is told apart only by the requests that need a configuration.
+ */
+const vmmVerdicts: Record<VmmRequest, Record<VmmState, VmmVerdict>> = {
+  create: { absent: 'accept', created: 'ERR_VM_EXISTS', running: 'ERR_VM_EXISTS', paused: 'ERR_VM_EXISTS' },
+  boot: { absent: notCreated, created: 'accept', running: 'deny', paused: 'accept' },
+  pause: { absent: notRunning, created: notRunning, running: 'accept', paused: 'deny' },
+  resume: { absent: notRunning, created: notRunning, running: 'deny', paused: 'accept' },
+  reboot: { absent: notCreated, created: notCreated, running: 'accept', paused: 'accept' },
+  shutdown: { absent: notRunning, created: notRunning, running: 'accept', paused: 'accept' },
+  'power-button': { absent: notRunning, created: notRunning, running: 'accept', paused: 'deny' },
+  nmi: { absent: notRunning, created: notRunning, running: 'accept', paused: 'deny' },
+  delete: { absent: 'already', created: 'accept', running: 'accept', paused: 'accept' },
+}
+
+export function judgeVmm(request: VmmRequest, state: VmmState): VmmVerdict {
+  return vmmVerdicts[request][state]
 }

@@ -1,7 +1,8 @@
 import { EventEmitter } from 'node:events'
 import { parseVmConfig, type VmConfig, type VmConfigInput } from '../config/vm-config.ts'
 import type { ExitCounters } from '../hypervisor/hypervisor.ts'
-import { type BuiltMachine, buildMachine, type MachineEvents } from '../machine/build.ts'
+import { type BuiltMachine, buildMachine, type MachineBuilder, type MachineEvents } from '../machine/build.ts'
+import type { DeviceDescription } from '../state/component.ts'
 import { TsvmmError } from '../util/errors.ts'
 import { SerialQueue } from '../util/serial-queue.ts'
 import { judge, type VmRequest, type VmState } from './requests.ts'
@@ -14,8 +15,11 @@ export type VmExit =
 
 export interface VmEvents {
   booted: []
+  pausing: []
   paused: []
+  resuming: []
   resumed: []
+  rebooting: []
   rebooted: []
   exit: [VmExit]
   /** A byte written to port 0x80: how far firmware or kernel has come, and when, counted from when the machine was built. */
@@ -46,12 +50,17 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
   #state: VmState = 'created'
 
   /** Throws TsvmmError naming the flag or field that is wrong; nothing is left open then. */
-  static async create(config: VmConfigInput, options: VmOptions = {}): Promise<Vm> {
+  static create(config: VmConfigInput, options: VmOptions = {}): Promise<Vm> {
+    return Vm.createWith(buildMachine, config, options)
+  }
+
+  /** As create, on machines that `build` makes. */
+  static async createWith(build: MachineBuilder, config: VmConfigInput, options: VmOptions = {}): Promise<Vm> {
     options.signal?.throwIfAborted()
     const parsed = parseVmConfig(config)
     // The machine reports to the Vm that is made from it, so the events are bound in two steps.
     const events: { target?: MachineEvents } = {}
-    const machine = await buildMachine(
+    const machine = await build(
       parsed,
       {
         powerOff: () => events.target?.powerOff(),
@@ -70,7 +79,10 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
       debugCode: (code, elapsedSeconds) => vm.emit('debug-code', code, elapsedSeconds),
       quit: () => vm.#end({ kind: 'stopped' }),
     }
-    options.signal?.addEventListener('abort', () => vm.#end({ kind: 'stopped' }), { once: true })
+    const onAbort = () => vm.#end({ kind: 'stopped' })
+    if (options.signal?.aborted === true) onAbort()
+    options.signal?.addEventListener('abort', onAbort, { once: true })
+    vm.once('exit', () => options.signal?.removeEventListener('abort', onAbort))
     return vm
   }
 
@@ -95,7 +107,8 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
 
   pause(): Promise<void> {
     return this.#request('pause', async () => {
-      await this.#machine.components.pause()
+      this.emit('pausing')
+      await this.#park()
       this.#state = 'paused'
       this.emit('paused')
     })
@@ -103,19 +116,30 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
 
   resume(): Promise<void> {
     return this.#request('resume', () => {
+      this.emit('resuming')
       this.#machine.components.resume()
       this.#state = 'running'
       this.emit('resumed')
     })
   }
 
-  /** Resets the machine in place, as the guest's own reboot does. A paused machine runs afterwards. */
+  /**
+   * Resets the machine in place, as the guest's own reboot does. A paused machine runs afterwards. Where the kernel can no
+   * longer be loaded the machine ends: what ran before is gone by then.
+   */
   reboot(): Promise<void> {
     return this.#request('reboot', async () => {
-      await this.#machine.components.pause()
-      this.#machine.components.reset()
-      await this.#machine.load()
-      this.#machine.components.resume()
+      this.emit('rebooting')
+      await this.#park()
+      try {
+        this.#machine.components.reset()
+        await this.#machine.load()
+        this.#machine.components.resume()
+      } catch (cause) {
+        const error = new TsvmmError('ERR_VM_CRASHED', { reason: 'its reboot failed' }, { cause })
+        this.#end({ kind: 'crash', error, report: '' })
+        throw cause
+      }
       this.#state = 'running'
       this.emit('rebooted')
     })
@@ -160,6 +184,11 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
     await this.close()
   }
 
+  /** The devices that clients can name, with where they are and what they have counted. */
+  devices(): readonly DeviceDescription[] {
+    return this.#machine.components.describe()
+  }
+
   /** Exits that reached this process so far, by how they were answered. */
   exitCounters(): ExitCounters {
     return this.#machine.exitCounters()
@@ -176,6 +205,16 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
           await action()
       }
     })
+  }
+
+  /** All components come to rest, or all go on. */
+  async #park(): Promise<void> {
+    try {
+      await this.#machine.components.pause()
+    } catch (error) {
+      if (this.#state === 'running') this.#machine.components.resume()
+      throw error
+    }
   }
 
   /** The guest asked for it from inside a trap, which must be answered before its vCPU can be parked. */

@@ -1,0 +1,103 @@
+import type { VmConfig } from '../../config/vm-config.ts'
+import { FakeVirtualMachine } from '../../hypervisor/fake.ts'
+import type { BuiltMachine, MachineBuilder, MachineEvents } from '../../machine/build.ts'
+import { Machine } from '../../machine/machine.ts'
+import type { Component, DeviceDescription } from '../../state/component.ts'
+import { Vm } from '../vm.ts'
+
+export type FakeStep = 'build' | 'load' | 'pause' | 'resume' | 'reset' | 'close'
+
+/** Makes machines without a hypervisor; tests see what was done to them and let steps fail or wait. */
+export class FakeMachines {
+  /** What was done, machine by machine. */
+  readonly steps: string[] = []
+  /** Steps that fail from now on. */
+  readonly failing = new Set<FakeStep>()
+  /** Awaited by every step that can wait. */
+  delay: Promise<void> | undefined
+  /** Those of the newest machine: the guest's power-off, reboot and crash. */
+  events: MachineEvents | undefined
+  configs: VmConfig[] = []
+  readonly #build: MachineBuilder = async (config, events) => {
+    this.events = events
+    this.configs.push(config)
+    await this.step('build')
+    return new FakeMachine(this, config)
+  }
+
+  createVm = (config: VmConfig, options: { readonly signal: AbortSignal }): Promise<Vm> =>
+    Vm.createWith(this.#build, config, options)
+
+  async step(name: FakeStep): Promise<void> {
+    await this.delay
+    this.stepNow(name)
+  }
+
+  stepNow(name: FakeStep): void {
+    if (this.failing.has(name)) throw new Error(`${name} fails`)
+    this.steps.push(name)
+  }
+}
+
+class FakeMachine implements BuiltMachine {
+  readonly components = new Machine()
+  readonly #machines: FakeMachines
+  readonly #vm = new FakeVirtualMachine()
+
+  constructor(machines: FakeMachines, config: VmConfig) {
+    this.#machines = machines
+    this.components.add(new FakeDevice(machines, config.disks[0]?.id))
+  }
+
+  load(): Promise<void> {
+    return this.#machines.step('load')
+  }
+
+  pressPowerButton(): void {
+    this.#machines.steps.push('power-button')
+  }
+
+  async injectNmi(): Promise<void> {
+    this.#machines.steps.push('nmi')
+  }
+
+  exitCounters() {
+    return this.#vm.exitCounters()
+  }
+}
+
+class FakeDevice implements Component {
+  readonly name = 'fake'
+  readonly #machines: FakeMachines
+  readonly #diskId: string | undefined
+
+  constructor(machines: FakeMachines, diskId: string | undefined) {
+    this.#machines = machines
+    this.#diskId = diskId
+  }
+
+  describe(): readonly DeviceDescription[] {
+    if (this.#diskId === undefined) return []
+    const transport = `_virtio-pci-${this.#diskId}`
+    return [
+      { id: transport, pciAddress: '0000:00:02.0', counters: {} },
+      { id: this.#diskId, parent: transport, counters: { read_bytes: 4096n, read_ops: 1n } },
+    ]
+  }
+
+  pause(): Promise<void> {
+    return this.#machines.step('pause')
+  }
+
+  resume(): void {
+    this.#machines.stepNow('resume')
+  }
+
+  reset(): void {
+    this.#machines.stepNow('reset')
+  }
+
+  close(): Promise<void> {
+    return this.#machines.step('close')
+  }
+}

@@ -1,0 +1,61 @@
+import type { VmConfig } from '../config/vm-config.ts'
+import type { DeviceDescription } from '../state/component.ts'
+import type { Vm } from './vm.ts'
+
+/** The states that clients know. `Shutdown` is seen only while a machine is being taken apart. */
+export const clientStates = ['Created', 'Running', 'Shutdown', 'Paused', 'BreakPoint'] as const
+export type ClientState = (typeof clientStates)[number]
+
+/** A device in the tree of a machine's information. */
+export interface DeviceNode {
+  readonly id: string
+  readonly resources: readonly object[]
+  readonly parent?: string
+  readonly children: readonly string[]
+  readonly pci_bdf?: string
+}
+
+/** What clients get to know of a machine; the names are Cloud Hypervisor's. */
+export interface VmInfo {
+  readonly config: VmConfig
+  readonly state: ClientState
+  readonly memory_actual_size: number
+  /** By id; only a machine that has booted has one. */
+  readonly device_tree?: Readonly<Record<string, DeviceNode>>
+}
+
+const names = { created: 'Created', running: 'Running', paused: 'Paused', shutdown: 'Shutdown' } as const
+
+/** Information about a machine, or about the configuration of one that has not booted. */
+export function vmInfo(config: VmConfig, vm?: Vm): VmInfo {
+  const { cpus, memory } = config
+  return {
+    // Clients count on a field that the configuration may leave out.
+    config: { ...config, cpus: { ...cpus, max_vcpus: cpus.max_vcpus ?? cpus.boot_vcpus } },
+    state: vm === undefined ? 'Created' : names[vm.state],
+    memory_actual_size: memory.size,
+    ...(vm === undefined || vm.state === 'shutdown' ? {} : { device_tree: deviceTree(vm.devices()) }),
+  }
+}
+
+function deviceTree(devices: readonly DeviceDescription[]): Record<string, DeviceNode> {
+  const childrenOf = (id: string) => devices.filter(({ parent }) => parent === id).map(child => child.id)
+  const nodes = devices.map(({ id, parent, pciAddress }) => ({
+    id,
+    resources: [],
+    ...(parent === undefined ? {} : { parent }),
+    children: childrenOf(id),
+    ...(pciAddress === undefined ? {} : { pci_bdf: pciAddress }),
+  }))
+  return Object.fromEntries(nodes.map(node => [node.id, node]))
+}
+
+/** What devices have counted, by id; those that count nothing are left out. */
+export function vmCounters(vm: Vm): Record<string, Record<string, bigint>> {
+  const counting = vm.devices().flatMap(({ id, counters }) => (counters === undefined ? [] : [{ id, counters }]))
+  return Object.fromEntries(
+    counting
+      .filter(({ counters }) => Object.keys(counters).length > 0)
+      .map(({ id, counters }) => [id, { ...counters }]),
+  )
+}

@@ -1,0 +1,213 @@
+import { setImmediate as turn } from 'node:timers/promises'
+import test from 'ava'
+import { TsvmmError } from '../util/errors.ts'
+import { judgeVmm, type VmmRequest, type VmmState } from './requests.ts'
+import { FakeMachines, type FakeStep } from './testing/fake-machine.ts'
+import { Vmm, type VmmOptions } from './vmm.ts'
+
+const config = { payload: { kernel: 'k' }, disks: [{ path: 'd' }] }
+
+function aVmm(options: VmmOptions = {}) {
+  const machines = new FakeMachines()
+  const vmm = new Vmm({ createVm: machines.createVm, ...options })
+  const events: string[] = []
+  vmm.on('event', ({ source, event }) => events.push(`${source}:${event}`))
+  return { vmm, machines, events }
+}
+
+async function until(condition: () => boolean): Promise<void> {
+  for (let turns = 0; turns < 1000; turns += 1) {
+    if (condition()) return
+    await turn()
+  }
+  throw new Error('it never came')
+}
+
+test('a machine from its configuration to its end, and again', async t => {
+  const { vmm, machines, events } = aVmm()
+  t.is(vmm.state, 'absent')
+  await vmm.create(config)
+  t.is(vmm.state, 'created')
+  t.is(vmm.info().state, 'Created')
+  t.deepEqual(machines.steps, [], 'nothing of the host is taken before boot')
+  await vmm.boot()
+  t.is(vmm.info().state, 'Running')
+  await vmm.pause()
+  t.is(vmm.info().state, 'Paused')
+  await vmm.resume()
+  await vmm.pause()
+  await vmm.boot()
+  t.is(vmm.state, 'running', 'booting a paused machine resumes it')
+  await vmm.reboot()
+  await vmm.powerButton()
+  await vmm.nmi()
+  await vmm.shutdown()
+  t.is(vmm.info().state, 'Created')
+  await vmm.boot()
+  await vmm.delete()
+  t.is(vmm.state, 'absent')
+  await vmm.delete()
+  await vmm.create(config)
+  await vmm.close()
+  t.deepEqual(await vmm.wait(), { kind: 'closed' })
+  t.deepEqual(events, [
+    ...['vm:booting', 'vm:booted', 'vm:pausing', 'vm:paused', 'vm:resuming', 'vm:resumed', 'vm:pausing', 'vm:paused'],
+    ...['vm:resuming', 'vm:resumed', 'vm:rebooting', 'vm:rebooted', 'vm:shutdown', 'vm:booting', 'vm:booted'],
+    ...['vm:shutdown', 'vm:deleted', 'vm:deleted', 'vmm:shutdown'],
+  ])
+})
+
+test('information names every field that clients count on', async t => {
+  const { vmm } = aVmm()
+  t.throws(() => vmm.info(), { code: 'ERR_VM_NOT_CREATED' })
+  t.throws(() => vmm.counters(), { code: 'ERR_VM_NOT_RUNNING' })
+  await vmm.create({ ...config, cpus: { boot_vcpus: 3 } })
+  t.throws(() => vmm.counters(), { code: 'ERR_VM_NOT_RUNNING' })
+  t.like(vmm.info(), { memory_actual_size: 512 * 1024 * 1024, config: { cpus: { boot_vcpus: 3, max_vcpus: 3 } } })
+  t.false('device_tree' in vmm.info())
+  await vmm.boot()
+  t.deepEqual(vmm.info().device_tree, {
+    '_virtio-pci-_disk0': {
+      ...{ id: '_virtio-pci-_disk0', resources: [], children: ['_disk0'], pci_bdf: '0000:00:02.0' },
+    },
+    _disk0: { id: '_disk0', resources: [], parent: '_virtio-pci-_disk0', children: [] },
+  })
+  t.deepEqual(vmm.counters(), { _disk0: { read_bytes: 4096n, read_ops: 1n } })
+  await vmm.close()
+})
+
+const states: readonly VmmState[] = ['absent', 'created', 'running', 'paused']
+const requests = {
+  create: (vmm: Vmm) => vmm.create(config),
+  boot: (vmm: Vmm) => vmm.boot(),
+  pause: (vmm: Vmm) => vmm.pause(),
+  resume: (vmm: Vmm) => vmm.resume(),
+  reboot: (vmm: Vmm) => vmm.reboot(),
+  shutdown: (vmm: Vmm) => vmm.shutdown(),
+  'power-button': (vmm: Vmm) => vmm.powerButton(),
+  nmi: (vmm: Vmm) => vmm.nmi(),
+  delete: (vmm: Vmm) => vmm.delete(),
+} satisfies Record<VmmRequest, (vmm: Vmm) => Promise<void>>
+
+async function aVmmIn(state: VmmState) {
+  const made = aVmm()
+  if (state !== 'absent') await made.vmm.create(config)
+  if (state === 'running' || state === 'paused') await made.vmm.boot()
+  if (state === 'paused') await made.vmm.pause()
+  return made
+}
+
+test('a request that does not fit is refused and changes nothing', async t => {
+  for (const state of states) {
+    for (const request of ['create', 'boot', 'pause', 'resume', 'reboot', 'shutdown', 'nmi', 'delete'] as const) {
+      const { vmm, machines } = await aVmmIn(state)
+      const before = machines.steps.length
+      const verdict = judgeVmm(request, state)
+      const outcome = await requests[request](vmm).then(
+        () => undefined,
+        (error: unknown) => error,
+      )
+      if (verdict === 'accept' || verdict === 'already') t.is(outcome, undefined, `${request} while ${state}`)
+      else {
+        t.is(outcome instanceof TsvmmError && outcome.code, verdict === 'deny' ? 'ERR_VM_STATE' : verdict)
+        t.is(vmm.state, state, `${request} while ${state}`)
+        t.is(machines.steps.length, before)
+      }
+      await vmm.close()
+    }
+  }
+})
+
+/** What fails, in which request, from which state; which state is left. */
+const failures: readonly [FakeStep, keyof typeof requests, VmmState][] = [
+  ['build', 'boot', 'created'],
+  ['load', 'boot', 'created'],
+  ['resume', 'boot', 'created'],
+  ['pause', 'pause', 'running'],
+  ['resume', 'resume', 'paused'],
+  ['pause', 'reboot', 'running'],
+]
+
+for (const [step, request, state] of failures) {
+  test(`${request} whose ${step} fails leaves the machine ${state}`, async t => {
+    const { vmm, machines } = await aVmmIn(state)
+    machines.failing.add(step)
+    await t.throwsAsync(requests[request](vmm), { message: `${step} fails` })
+    t.is(vmm.state, state)
+    machines.failing.clear()
+    await requests[request](vmm)
+    await vmm.close()
+    const count = (name: FakeStep) => machines.steps.filter(each => each === name).length
+    t.is(count('close'), count('build'), 'whatever was built is closed')
+  })
+}
+
+test('a bad configuration leaves no machine', async t => {
+  const { vmm } = aVmm()
+  await t.throwsAsync(vmm.create({ payload: {} }), { code: 'ERR_CONFIG_INVALID' })
+  t.is(vmm.state, 'absent')
+})
+
+test('changes are carried out in the order they come, reads at any time', async t => {
+  const { vmm, machines, events } = aVmm()
+  const gate = Promise.withResolvers<void>()
+  machines.delay = gate.promise
+  const done: string[] = []
+  const all = [
+    vmm.create(config).then(() => done.push('create')),
+    vmm.boot().then(() => done.push('boot')),
+    vmm.pause().then(() => done.push('pause')),
+    vmm.resume().then(() => done.push('resume')),
+  ]
+  await until(() => events.includes('vm:booting'))
+  t.is(vmm.info().state, 'Created')
+  t.deepEqual(done, ['create'])
+  gate.resolve()
+  await Promise.all(all)
+  t.deepEqual(done, ['create', 'boot', 'pause', 'resume'])
+  await vmm.close()
+})
+
+test("the guest's power-off ends the VMM", async t => {
+  const { vmm, machines, events } = await aVmmIn('running')
+  machines.events?.powerOff()
+  t.deepEqual(await vmm.wait(), { kind: 'power-off' })
+  t.deepEqual(events.slice(-2), ['vm:shutdown', 'vmm:shutdown'])
+  await t.throwsAsync(vmm.boot(), { code: 'ERR_ABORTED' })
+  t.deepEqual(machines.steps.at(-1), 'close')
+})
+
+test('or leaves a machine that can boot again', async t => {
+  const { vmm, machines, events } = aVmm({ outlivesVm: true })
+  await vmm.create(config)
+  await vmm.boot()
+  machines.events?.powerOff()
+  await until(() => events.includes('vm:shutdown'))
+  t.is(vmm.info().state, 'Created')
+  await vmm.boot()
+  t.is(vmm.info().state, 'Running')
+  await vmm.close()
+})
+
+test('a reboot that cannot load the kernel ends the machine with the reason', async t => {
+  const { vmm, machines } = await aVmmIn('running')
+  machines.failing.add('load')
+  await t.throwsAsync(vmm.reboot(), { message: 'load fails' })
+  const end = await vmm.wait()
+  t.is(end.kind, 'crash')
+})
+
+test('closing while a machine is built waits for it and takes it apart', async t => {
+  const { vmm, machines, events } = aVmm()
+  const gate = Promise.withResolvers<void>()
+  machines.delay = gate.promise
+  await vmm.create(config)
+  const booted = vmm.boot()
+  await until(() => events.includes('vm:booting'))
+  const closed = vmm.close()
+  gate.resolve()
+  await t.throwsAsync(booted)
+  await closed
+  t.deepEqual(await vmm.wait(), { kind: 'closed' })
+  t.deepEqual(machines.steps, ['build', 'close'])
+})

@@ -1,0 +1,231 @@
+import { EventEmitter } from 'node:events'
+import { parseVmConfig, type VmConfig, type VmConfigInput } from '../config/vm-config.ts'
+import { TsvmmError } from '../util/errors.ts'
+import { SerialQueue } from '../util/serial-queue.ts'
+import { judgeVmm, type VmmRequest, type VmmState } from './requests.ts'
+import { Vm, type VmExit } from './vm.ts'
+import { type VmInfo, vmCounters, vmInfo } from './vm-info.ts'
+
+/** What monitors are told; the names are Cloud Hypervisor's. */
+export interface VmmEvent {
+  readonly source: 'vmm' | 'vm'
+  readonly event: string
+}
+
+export interface VmmEvents {
+  event: [VmmEvent]
+  /** A machine has been built and is about to boot. */
+  built: [Vm]
+  /** A machine ended without anybody asking through the VMM. */
+  'vm-exit': [VmExit]
+}
+
+export interface VmmOptions {
+  /** The hypervisor's device; /dev/kvm where absent. */
+  readonly kvmPath?: string
+  /** When a machine ends by itself the VMM goes on, with the machine as it was created. */
+  readonly outlivesVm?: boolean
+  /** Makes a machine; Vm.create where absent. */
+  createVm?(config: VmConfig, options: { readonly signal: AbortSignal; readonly kvmPath?: string }): Promise<Vm>
+}
+
+/** Why a VMM ended: it was closed, or its machine ended. */
+export type VmmEnd = { readonly kind: 'closed' } | VmExit
+
+/**
+ * Owns at most one machine from its configuration to its end: what the command line and the API drive. Changes are carried
+ * out one at a time in the order they come, reads at any time; a change that fails leaves the state as it was.
+ *
+ *     absent -- create --> created -- boot --> running <-- pause, resume --> paused
+ *        ^                    |  ^------------ shutdown ------'-----------------'
+ *        '------ delete ------'    (delete of a running machine shuts it down first)
+ */
+export class Vmm extends EventEmitter<VmmEvents> implements AsyncDisposable {
+  readonly #options: VmmOptions
+  readonly #changes = new SerialQueue()
+  readonly #ended = Promise.withResolvers<VmmEnd>()
+  readonly #stop = new AbortController()
+  #config: VmConfig | undefined
+  #vm: Vm | undefined
+  /** The machine that is being shut down on request. */
+  #leaving: Vm | undefined
+  #closing: Promise<void> | undefined
+
+  constructor(options: VmmOptions = {}) {
+    super()
+    this.#options = options
+  }
+
+  get state(): VmmState {
+    if (this.#config === undefined) return 'absent'
+    const state = this.#vm?.state
+    return state === 'running' || state === 'paused' ? state : 'created'
+  }
+
+  /** Keeps a configuration for boot. Throws ERR_CONFIG_INVALID naming what is wrong, and ERR_VM_EXISTS. */
+  create(config: VmConfigInput): Promise<void> {
+    return this.#change('create', () => {
+      this.#config = parseVmConfig(config)
+    })
+  }
+
+  /** Opens what the configuration names, loads the kernel and runs it; a paused machine is resumed. */
+  boot(): Promise<void> {
+    return this.#change('boot', async () => {
+      if (this.#vm !== undefined) return this.#vm.resume()
+      const config = this.#existingConfig()
+      this.#tell('vm', 'booting')
+      const { kvmPath, createVm = Vm.create } = this.#options
+      const signal = this.#stop.signal
+      const vm = await createVm(config, kvmPath === undefined ? { signal } : { signal, kvmPath })
+      this.#follow(vm)
+      this.emit('built', vm)
+      try {
+        await vm.boot()
+      } catch (error) {
+        await this.#cutPower(vm).catch(reportUnseen)
+        throw error
+      }
+    })
+  }
+
+  pause(): Promise<void> {
+    return this.#change('pause', () => this.#existingVm().pause())
+  }
+
+  resume(): Promise<void> {
+    return this.#change('resume', () => this.#existingVm().resume())
+  }
+
+  reboot(): Promise<void> {
+    return this.#change('reboot', () => this.#existingVm().reboot())
+  }
+
+  powerButton(): Promise<void> {
+    return this.#change('power-button', () => this.#existingVm().powerButton())
+  }
+
+  nmi(): Promise<void> {
+    return this.#change('nmi', () => this.#existingVm().nmi())
+  }
+
+  /** Cuts the power. The configuration is kept: the machine can boot again. */
+  shutdown(): Promise<void> {
+    return this.#change('shutdown', async () => {
+      await this.#cutPower(this.#existingVm())
+      this.#tell('vm', 'shutdown')
+    })
+  }
+
+  /** Forgets the machine; one that runs is shut down first. */
+  delete(): Promise<void> {
+    return this.#change('delete', () => this.#delete())
+  }
+
+  /** Throws ERR_VM_NOT_CREATED. */
+  info(): VmInfo {
+    return vmInfo(this.#existingConfig(), this.#vm)
+  }
+
+  /** What the machine's devices have counted. Throws ERR_VM_NOT_RUNNING. */
+  counters(): Record<string, Record<string, bigint>> {
+    const vm = this.#vm
+    if (vm === undefined || vm.state === 'shutdown') throw new TsvmmError('ERR_VM_NOT_RUNNING', {})
+    return vmCounters(vm)
+  }
+
+  /** Ends the machine, whatever it does, and then the VMM. Idempotent. */
+  close(): Promise<void> {
+    this.#stop.abort()
+    this.#closing ??= this.#changes.run(async () => {
+      try {
+        if (this.#config !== undefined) await this.#delete()
+      } finally {
+        this.#end({ kind: 'closed' })
+      }
+    })
+    return this.#closing
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close()
+  }
+
+  /** Resolves when the VMM has ended and all host resources of its machine are given back. */
+  wait(): Promise<VmmEnd> {
+    return this.#ended.promise
+  }
+
+  #change(request: VmmRequest, action: () => Promise<void> | void): Promise<void> {
+    return this.#changes.run(async () => {
+      if (this.#closing !== undefined) throw new TsvmmError('ERR_ABORTED', { operation: request })
+      const verdict = judgeVmm(request, this.state)
+      if (verdict === 'already') return
+      if (verdict === 'deny') throw new TsvmmError('ERR_VM_STATE', { operation: request, state: this.state })
+      if (verdict !== 'accept') throw new TsvmmError(verdict, {})
+      await action()
+    })
+  }
+
+  async #delete(): Promise<void> {
+    const vm = this.#vm
+    if (vm !== undefined) {
+      await this.#cutPower(vm)
+      this.#tell('vm', 'shutdown')
+    }
+    this.#config = undefined
+    this.#tell('vm', 'deleted')
+  }
+
+  async #cutPower(vm: Vm): Promise<void> {
+    this.#leaving = vm
+    try {
+      await vm.shutdown()
+    } finally {
+      this.#vm = undefined
+      this.#leaving = undefined
+    }
+  }
+
+  #follow(vm: Vm): void {
+    this.#vm = vm
+    for (const event of ['booted', 'pausing', 'paused', 'resuming', 'resumed', 'rebooting', 'rebooted'] as const) {
+      vm.on(event, () => this.#tell('vm', event))
+    }
+    vm.once('exit', exit => this.#onExit(vm, exit))
+  }
+
+  /** The guest powered off or crashed, or the person at the terminal asked for the end. */
+  #onExit(vm: Vm, exit: VmExit): void {
+    if (this.#vm !== vm || this.#leaving === vm) return
+    this.#vm = undefined
+    this.#tell('vm', 'shutdown')
+    this.emit('vm-exit', exit)
+    if (this.#options.outlivesVm !== true && this.#closing === undefined) this.#end(exit)
+  }
+
+  #end(end: VmmEnd): void {
+    if (this.#closing === undefined) this.#closing = Promise.resolve()
+    this.#tell('vmm', 'shutdown')
+    this.#ended.resolve(end)
+  }
+
+  #tell(source: VmmEvent['source'], event: string): void {
+    this.emit('event', { source, event })
+  }
+
+  #existingConfig(): VmConfig {
+    if (this.#config === undefined) throw new TsvmmError('ERR_VM_NOT_CREATED', {})
+    return this.#config
+  }
+
+  #existingVm(): Vm {
+    if (this.#vm === undefined) throw new TsvmmError('ERR_VM_NOT_RUNNING', {})
+    return this.#vm
+  }
+}
+
+/** What fails while something else is being reported. */
+function reportUnseen(error: unknown): void {
+  process.emitWarning(error instanceof Error ? error : String(error))
+}
