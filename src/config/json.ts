@@ -9,7 +9,8 @@ export function parseVmConfigJson(text: string): VmConfig {
   return parseVmConfig(parseExactly(text))
 }
 
-function parseExactly(text: string): unknown {
+/** As JSON.parse, but refuses integers that it would round. Throws ERR_CONFIG_INVALID. */
+export function parseExactly(text: string): unknown {
   try {
     return JSON.parse(text, (key: string, value: unknown, context?: { source?: string }) => {
       if (typeof value === 'number' && isRounded(value, context?.source ?? '')) {

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { totalmem } from 'node:os'
 import { resolve } from 'node:path'
-import { checkQueueSize, checkUnique, fail } from './checks.ts'
+import { checkQueueSize, checkUnique, fail, failConflict } from './checks.ts'
 import { checkNet } from './net-rules.ts'
 import type { VmConfig } from './vm-config.ts'
 
@@ -97,7 +97,9 @@ function checkDisks(disks: VmConfig['disks']): void {
   }
   for (const disk of disks.filter(each => !each.readonly)) {
     const sharers = disks.filter(each => resolve(each.path) === resolve(disk.path))
-    if (sharers.length > 1) fail('--disk', `path: ${disk.path} is there twice, which only readonly=on on both allows`)
+    if (sharers.length > 1) {
+      failConflict('--disk', `path: ${disk.path} is there twice, which only readonly=on on both allows`)
+    }
   }
 }
 

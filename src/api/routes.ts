@@ -1,0 +1,143 @@
+import * as z from 'zod/mini'
+import { describeIssue } from '../config/issues.ts'
+import { TsvmmError } from '../util/errors.ts'
+import type { Vmm } from '../vmm/vmm.ts'
+import { openApi } from './openapi.ts'
+import { readVmConfig } from './read-config.ts'
+import {
+  destinationSchema,
+  deviceSchema,
+  pingSchema,
+  receiverSchema,
+  removeDeviceSchema,
+  resizeDiskSchema,
+  resizeSchema,
+  resizeZoneSchema,
+  restoreSchema,
+  vmConfigSchema,
+  vmCountersSchema,
+  vmInfoSchema,
+} from './schemas.ts'
+
+export const apiRoot = '/api/v1'
+
+/** What requests work on. */
+export interface ApiContext {
+  readonly vmm: Vmm
+  /** What this program is, and the version of Cloud Hypervisor whose API it speaks. */
+  readonly buildVersion: string
+  readonly apiVersion: string
+  warn(message: string): void
+}
+
+/** One endpoint: all that server, documentation and tests know of it. */
+export interface Route {
+  readonly method: 'GET' | 'PUT'
+  /** Below the root. */
+  readonly path: string
+  readonly summary: string
+  /** Says what could not be done, where it could not. */
+  readonly failure: string
+  /** What the body must be; a body is refused where absent. */
+  readonly request?: z.ZodMiniType
+  /** What comes back with 200; 204 where absent. */
+  readonly response?: z.ZodMiniType | 'json' | 'empty'
+  /** What is missing; the request is refused once its body was found right. */
+  readonly unsupported?: string
+  run(context: ApiContext, body: unknown): unknown
+}
+
+type Action = 'boot' | 'pause' | 'resume' | 'shutdown' | 'reboot' | 'powerButton' | 'nmi' | 'delete'
+
+function action(path: string, name: Action, summary: string, failure: string): Route {
+  return { method: 'PUT', path, summary, failure, run: ({ vmm }) => vmm[name]() }
+}
+
+function later(path: string, request: z.ZodMiniType, summary: string): Route {
+  const unsupported = path.slice(1)
+  const run = () => {
+    throw new TsvmmError('ERR_NOT_SUPPORTED', { what: unsupported })
+  }
+  return { method: 'PUT', path, summary, failure: `${unsupported} is not possible`, request, unsupported, run }
+}
+
+/** The whole API, in the order of its documentation. */
+export const routes: readonly Route[] = [
+  {
+    ...{ method: 'GET', path: '/vmm.ping', summary: 'Says who answers', failure: 'The VMM does not answer' },
+    response: pingSchema,
+    run: ({ buildVersion, apiVersion }) => ({
+      build_version: buildVersion,
+      version: apiVersion,
+      pid: process.pid,
+      features: [],
+    }),
+  },
+  {
+    ...{ method: 'PUT', path: '/vmm.shutdown', summary: 'Ends the machine and the program' },
+    failure: 'The VMM could not shut down',
+    response: 'empty',
+    run: ({ vmm }) => vmm.close(),
+  },
+  {
+    ...{ method: 'PUT', path: '/vm.create', summary: 'Keeps the configuration of a machine, without booting it' },
+    failure: 'The VM could not be created',
+    request: vmConfigSchema,
+    run: ({ vmm, warn }, body) =>
+      vmm.create(readVmConfig(body, path => warn(`vm.create: ${path} is unknown and was left out`))),
+  },
+  action('/vm.delete', 'delete', 'Forgets the machine; shuts it down first', 'The VM could not be deleted'),
+  action('/vm.boot', 'boot', 'Boots the machine', 'The VM could not boot'),
+  action('/vm.pause', 'pause', 'Stops the machine where it is', 'The VM could not be paused'),
+  action('/vm.resume', 'resume', 'Lets a paused machine go on', 'The VM could not resume'),
+  action('/vm.shutdown', 'shutdown', 'Cuts the power; the machine can boot again', 'The VM could not shut down'),
+  action('/vm.reboot', 'reboot', 'Resets the machine', 'The VM could not reboot'),
+  action('/vm.power-button', 'powerButton', 'Presses the power button', 'The power button could not be pressed'),
+  action('/vm.nmi', 'nmi', 'A non-maskable interrupt to every vCPU', 'The NMI could not be raised'),
+  {
+    ...{ method: 'GET', path: '/vm.info', summary: 'Configuration, state and devices of the machine' },
+    failure: 'The VM info is not available',
+    response: vmInfoSchema,
+    run: ({ vmm }) => vmm.info(),
+  },
+  {
+    ...{ method: 'GET', path: '/vm.counters', summary: 'What the devices of the machine have counted' },
+    failure: 'The VM counters are not available',
+    response: vmCountersSchema,
+    run: ({ vmm }) => vmm.counters(),
+  },
+  {
+    ...{ method: 'GET', path: '/tsvmm.openapi', summary: 'This description, as OpenAPI 3.1' },
+    failure: 'The description is not available',
+    response: 'json',
+    run: () => openApi(routes, apiRoot),
+  },
+  later('/vm.resize', resizeSchema, 'Changes vCPUs, memory or balloon'),
+  later('/vm.resize-zone', resizeZoneSchema, 'Changes the size of a memory zone'),
+  later('/vm.resize-disk', resizeDiskSchema, 'Changes the size of a disk'),
+  later('/vm.add-device', deviceSchema, 'Adds a device of the host'),
+  later('/vm.add-user-device', deviceSchema, 'Adds a device that another process serves'),
+  later('/vm.add-disk', deviceSchema, 'Adds a disk'),
+  later('/vm.add-fs', deviceSchema, 'Adds a shared file system'),
+  later('/vm.add-generic-vhost-user', deviceSchema, 'Adds a vhost-user device of any kind'),
+  later('/vm.add-pmem', deviceSchema, 'Adds persistent memory'),
+  later('/vm.add-net', deviceSchema, 'Adds a network card'),
+  later('/vm.add-vdpa', deviceSchema, 'Adds a vDPA device'),
+  later('/vm.add-vsock', deviceSchema, 'Adds a socket device'),
+  later('/vm.remove-device', removeDeviceSchema, 'Removes a device'),
+  later('/vm.snapshot', destinationSchema, 'Saves the paused machine'),
+  later('/vm.restore', restoreSchema, 'Makes the machine from a snapshot'),
+  later('/vm.receive-migration', receiverSchema, 'Waits for a machine from another host'),
+  later('/vm.send-migration', destinationSchema, 'Moves the machine to another host'),
+  later('/vm.coredump', destinationSchema, 'Writes the memory of the paused machine for a debugger'),
+]
+
+/** What stands behind vm.create is checked by the configuration itself; everything else here. Throws ERR_API_REQUEST. */
+export function checkBody({ request }: Route, body: unknown): unknown {
+  if (request === undefined || request === vmConfigSchema) return body
+  const result = z.safeParse(request, body, { reportInput: true })
+  if (result.success) return result.data
+  const [issue] = result.error.issues
+  const { path, reason } = issue === undefined ? { path: [], reason: 'is not valid' } : describeIssue(issue)
+  throw new TsvmmError('ERR_API_REQUEST', { reason: [...path, reason].join(': ') })
+}

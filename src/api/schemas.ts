@@ -1,0 +1,54 @@
+import * as z from 'zod/mini'
+import { vmConfigSchema } from '../config/vm-config.ts'
+import { clientStates } from '../vmm/vm-info.ts'
+
+/** The shapes of the API beside the machine's configuration; names are Cloud Hypervisor's. Sizes are bytes. */
+
+const count = z.number().check(z.int(), z.gte(0), z.lte(0xffff_ffff))
+const size = z.number().check(z.int(), z.gte(0), z.lte(Number.MAX_SAFE_INTEGER))
+const text = z.string().check(z.minLength(1))
+
+export { vmConfigSchema }
+
+export const pingSchema = z.object({
+  build_version: z.string(),
+  version: z.string(),
+  pid: size,
+  features: z.array(z.string()),
+})
+
+const deviceNodeSchema = z.object({
+  id: z.string(),
+  resources: z.array(z.looseObject({})),
+  parent: z.optional(z.string()),
+  children: z.array(z.string()),
+  pci_bdf: z.optional(z.string()),
+})
+
+export const vmInfoSchema = z.object({
+  config: vmConfigSchema,
+  state: z.enum(clientStates),
+  memory_actual_size: size,
+  device_tree: z.optional(z.record(z.string(), deviceNodeSchema)),
+})
+
+export const vmCountersSchema = z.record(z.string(), z.record(z.string(), size))
+
+export const errorSchema = z.array(z.string())
+
+// Requests whose machinery comes later: what they would need is checked all the same.
+
+export const resizeSchema = z.object({
+  desired_vcpus: z.nullish(count),
+  desired_ram: z.nullish(size),
+  desired_balloon: z.nullish(size),
+})
+
+export const resizeZoneSchema = z.object({ id: text, desired_ram: size })
+export const resizeDiskSchema = z.object({ id: text, desired_size: size })
+export const removeDeviceSchema = z.object({ id: text })
+export const destinationSchema = z.looseObject({ destination_url: text })
+export const restoreSchema = z.looseObject({ source_url: text })
+export const receiverSchema = z.looseObject({ receiver_url: text })
+/** The configuration of a device that is added; what it must have comes with its machinery. */
+export const deviceSchema = z.looseObject({})

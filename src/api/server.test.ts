@@ -1,0 +1,324 @@
+import { existsSync } from 'node:fs'
+import { setImmediate as turn } from 'node:timers/promises'
+import test from 'ava'
+import { maximumBodyBytes } from './request-body.ts'
+import { apiRoot, routes } from './routes.ts'
+import { RawClient } from './testing/raw-client.ts'
+import { ServedVmm } from './testing/served-vmm.ts'
+
+const config = { payload: { kernel: 'k' }, disks: [{ path: 'd' }] }
+
+async function until(condition: () => boolean): Promise<void> {
+  while (!condition()) await turn()
+}
+
+test('a machine is created, driven and ended as clients of Cloud Hypervisor do it', async t => {
+  await using served = await ServedVmm.start()
+  const ping = await served.get('/vmm.ping')
+  t.is(ping.status, 200)
+  t.deepEqual(ping.json, { build_version: 'tsvmm v1', version: '53.0.0', pid: process.pid, features: [] })
+  t.is((await served.get('/vm.info')).status, 404)
+  t.is((await served.put('/vm.create', config)).status, 204)
+  t.like((await served.get('/vm.info')).json, { state: 'Created', config: { cpus: { boot_vcpus: 1, max_vcpus: 1 } } })
+  for (const [path, state] of [
+    ...[['boot', 'Running'] as const, ['pause', 'Paused'] as const, ['resume', 'Running'] as const],
+    ...[['reboot', 'Running'] as const, ['power-button', 'Running'] as const, ['nmi', 'Running'] as const],
+    ...[['shutdown', 'Created'] as const, ['boot', 'Running'] as const],
+  ]) {
+    const { status, text, headers } = await served.put(`/vm.${path}`)
+    t.is(status, 204, path)
+    t.is(text, '')
+    t.false('content-length' in headers)
+    t.like((await served.get('/vm.info')).json, { state })
+  }
+  t.deepEqual((await served.get('/vm.counters')).json, { _disk0: { read_bytes: 4096, read_ops: 1 } })
+  t.is((await served.put('/vm.delete')).status, 204)
+  t.is((await served.get('/vm.info')).status, 404)
+  const last = await served.put('/vmm.shutdown')
+  t.is(last.status, 200)
+  t.is(last.text, '')
+  t.deepEqual(await served.vmm.wait(), { kind: 'closed' })
+})
+
+test('errors are JSON arrays, the outermost reason first, with the status of their kind', async t => {
+  await using served = await ServedVmm.start()
+  const cases: readonly [method: string, path: string, body: string | undefined, status: number, reasons: unknown][] = [
+    ['GET', '/vm.nowhere', undefined, 404, ['Not Found', 'there is no /api/v1/vm.nowhere']],
+    ['GET', '/vm.boot', undefined, 400, ['Bad Request', '/vm.boot takes PUT']],
+    ['PUT', '/vm.info', undefined, 400, ['Bad Request', '/vm.info takes GET']],
+    ['POST', '/vm.boot', undefined, 400, undefined],
+    ['DELETE', '/vm.info', undefined, 400, undefined],
+    [
+      ...(['PUT', '/vm.boot', undefined, 404] as const),
+      ['Error from API', 'The VM could not boot', 'there is no machine: create one first'],
+    ],
+    [
+      ...(['PUT', '/vm.pause', undefined, 500] as const),
+      ['Error from API', 'The VM could not be paused', 'the machine is not running: boot it first'],
+    ],
+    ['PUT', '/vm.boot', '{}', 400, ['Error from API', 'The VM could not boot', 'vm.boot takes no body']],
+    ['PUT', '/vm.create', undefined, 400, ['Error from API', 'The VM could not be created', 'vm.create needs a body']],
+    [
+      ...(['PUT', '/vm.create', '{"payload":{}}', 400] as const),
+      ['Error from API', 'The VM could not be created', '--kernel: is missing: a machine needs something to boot'],
+    ],
+    [
+      ...(['PUT', '/vm.create', '{"payload":{"kernel":"k"},"memory":{"size":18446744073709551615}}', 400] as const),
+      ['Error from API', 'The VM could not be created', 'size: 18446744073709551615 is beyond 2^53'],
+    ],
+    [
+      ...(['PUT', '/vm.create', '{"payload":{"kernel":"k"},"disks":[{"path":"é"},{"path":"é"}]}', 409] as const),
+      [
+        ...['Error from API', 'The VM could not be created'],
+        '--disk: path: é is there twice, which only readonly=on on both allows',
+      ],
+    ],
+    [
+      ...(['PUT', '/vm.snapshot', '{"destination_url":"file:///s"}', 501] as const),
+      ['Error from API', 'vm.snapshot is not possible', 'vm.snapshot is not supported yet'],
+    ],
+    [
+      ...(['PUT', '/vm.remove-device', '{}', 400] as const),
+      ['Error from API', 'vm.remove-device is not possible', 'id: is missing'],
+    ],
+  ]
+  for (const [method, path, body, status, reasons] of cases) {
+    const answer = await served.ask(method, path, body)
+    t.is(answer.status, status, `${method} ${path}`)
+    t.deepEqual(answer.json, reasons, `${method} ${path}`)
+    t.regex(answer.text, /^[\x20-\x7e]*$/)
+  }
+  t.is(served.vmm.state, 'absent')
+})
+
+test('a cause stands behind what it caused', async t => {
+  await using served = await ServedVmm.start()
+  await served.put('/vm.create', config)
+  served.machines.failing.add('load')
+  const { status, json } = await served.put('/vm.boot')
+  t.is(status, 500)
+  t.deepEqual(json, ['Error from API', 'The VM could not boot', 'load fails'])
+  t.like((await served.get('/vm.info')).json, { state: 'Created' })
+  t.is((await served.put('/vm.create', config)).status, 500)
+})
+
+test('fields that nobody knows are left out and logged, fields without machinery refused', async t => {
+  await using served = await ServedVmm.start()
+  const unsupported = await served.put('/vm.create', { ...config, balloon: { size: 1 } })
+  t.is(unsupported.status, 400)
+  const created = await served.put('/vm.create', { ...config, novelty: 1, disks: [{ path: 'd', shade: 'blue' }] })
+  t.is(created.status, 204)
+  t.is(served.logged.filter(line => /WARN: vm.create: (novelty|disks.0.shade) is unknown/.test(line)).length, 2)
+  const { json } = await served.get('/vm.info')
+  t.notRegex(JSON.stringify(json), /novelty|shade/)
+})
+
+test('no endpoint answers anything but its status, a refusal, or not yet', async t => {
+  await using served = await ServedVmm.start()
+  for (const { method, path, unsupported } of routes) {
+    if (path === '/vmm.shutdown') continue
+    const { status } = await served.ask(method, path, unsupported === undefined ? undefined : '{}')
+    t.true([200, 204, 400, 404, 500, 501].includes(status), `${path}: ${status}`)
+  }
+})
+
+// What clients' own HTTP code counts on, byte for byte.
+
+test('the status line has no reason phrase, and headers their usual case', async t => {
+  await using served = await ServedVmm.start()
+  using client = new RawClient(served.socketPath)
+  client.send('PUT /api/v1/vm.delete HTTP/1.1\r\nHost: localhost\r\nAccept: */*\r\nContent-Length: 0\r\n\r\n')
+  const empty = await client.expect(/\r\n\r\n/)
+  t.is(empty, 'HTTP/1.1 204 \r\nServer: Cloud Hypervisor API\r\nConnection: keep-alive\r\n\r\n')
+  client.send('GET http://localhost/api/v1/vmm.ping HTTP/1.1\r\nHost: localhost\r\n\r\n')
+  t.regex(
+    await client.expect(/\}/),
+    /^HTTP\/1\.1 200 \r\nServer: .*\r\nConnection: keep-alive\r\nContent-Type: application\/json\r\nContent-Length: \d+\r\n\r\n\{.*\}$/,
+  )
+})
+
+test('a request may come in any number of pieces', async t => {
+  await using served = await ServedVmm.start()
+  const body = JSON.stringify(config)
+  const request = `PUT /api/v1/vm.create HTTP/1.1\r\nHost: localhost\r\nAccept: */*\r\nContent-Length: ${body.length}\r\n\r\n${body}`
+  using client = new RawClient(served.socketPath)
+  for (const character of request) {
+    client.send(character)
+    await turn()
+  }
+  t.regex(await client.expect(/\r\n\r\n/), /^HTTP\/1\.1 204 /)
+  t.is(served.vmm.state, 'created')
+})
+
+test('a client that waits for leave to send its body gets it', async t => {
+  await using served = await ServedVmm.start()
+  const body = JSON.stringify(config)
+  using client = new RawClient(served.socketPath)
+  client.send(`PUT /api/v1/vm.create HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: ${body.length}\r\n\r\n`)
+  t.regex(await client.expect(/\r\n\r\n/), /^HTTP\/1\.1 100 /)
+  client.send(body)
+  t.regex(await client.expect(/\r\n\r\n/), /^HTTP\/1\.1 204 /)
+})
+
+test('an answer comes in one packet', async t => {
+  await using served = await ServedVmm.start()
+  using client = new RawClient(served.socketPath)
+  let packets = 0
+  client.socket.on('data', () => {
+    packets += 1
+  })
+  client.send('GET /api/v1/vm.nowhere HTTP/1.1\r\n\r\n')
+  await client.expect(/\]/)
+  t.is(packets, 1)
+})
+
+// Hostile clients.
+
+test('a body beyond the limit is refused before it is read', async t => {
+  await using served = await ServedVmm.start()
+  using announced = new RawClient(served.socketPath)
+  announced.send(`PUT /api/v1/vm.create HTTP/1.1\r\nContent-Length: ${maximumBodyBytes + 1}\r\n\r\n`)
+  t.regex(await announced.rest(), /^HTTP\/1\.1 413 .*Payload Too Large/s)
+  using expecting = new RawClient(served.socketPath)
+  expecting.send('PUT /api/v1/vm.create HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 99999999\r\n\r\n')
+  t.regex(await expecting.rest(), /^HTTP\/1\.1 413 /)
+  using chunked = new RawClient(served.socketPath)
+  chunked.send('PUT /api/v1/vm.create HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n')
+  const chunk = 'a'.repeat(0x10_0000)
+  for (let sent = 0; sent < 5; sent += 1) chunked.send(`100000\r\n${chunk}\r\n`)
+  t.regex(await chunked.rest(), /^HTTP\/1\.1 413 /)
+  t.is((await served.get('/vmm.ping')).status, 200)
+})
+
+test('what is not JSON, or not even text, is refused', async t => {
+  await using served = await ServedVmm.start()
+  for (const body of ['', '{', '[]', '3', 'null', '"', '['.repeat(1_000_000), Buffer.from([0x22, 0xff, 0x22])]) {
+    t.is((await served.ask('PUT', '/vm.create', body)).status, 400)
+    t.is((await served.ask('PUT', '/vm.resize', body)).status, 400)
+  }
+  const polluting = await served.ask('PUT', '/vm.create', '{"payload":{"kernel":"k"},"__proto__":{"x":1}}')
+  t.is(polluting.status, 204)
+})
+
+test('what is not HTTP is answered once and hung up on', async t => {
+  await using served = await ServedVmm.start()
+  for (const junk of ['\0\0\0\0', 'GET\r\n\r\n', 'PUT /api/v1/vm.boot HTTP/1.1\r\nContent-Length: -1\r\n\r\n']) {
+    using client = new RawClient(served.socketPath)
+    client.send(junk)
+    t.regex(await client.rest(), /^HTTP\/1\.1 400 \r\n.*\["Bad Request"/s)
+  }
+  using large = new RawClient(served.socketPath)
+  large.send(`GET /api/v1/vmm.ping HTTP/1.1\r\nX: ${'x'.repeat(20_000)}\r\n\r\n`)
+  t.regex(await large.rest(), /^HTTP\/1\.1 431 /)
+})
+
+test('headers and bodies that take too long end the connection', async t => {
+  await using served = await ServedVmm.start({ headersTimeoutMs: 200, requestTimeoutMs: 400 })
+  using silent = new RawClient(served.socketPath)
+  using slow = new RawClient(served.socketPath)
+  slow.send('GET /api/v1/vmm.ping HTTP/1.1\r\nX: ')
+  using halfway = new RawClient(served.socketPath)
+  halfway.send('PUT /api/v1/vm.create HTTP/1.1\r\nContent-Length: 10\r\n\r\n{')
+  t.regex(await slow.rest(), /^HTTP\/1\.1 408 /)
+  await halfway.rest()
+  await silent.rest()
+  t.is(served.vmm.state, 'absent')
+})
+
+test('a connection that is kept is not ended for being idle', async t => {
+  await using served = await ServedVmm.start({ headersTimeoutMs: 100, requestTimeoutMs: 200 })
+  using client = new RawClient(served.socketPath)
+  client.send('GET /api/v1/vmm.ping HTTP/1.1\r\n\r\n')
+  await client.expect(/\}/)
+  await new Promise(resolve => setTimeout(resolve, 1_500))
+  client.send('GET /api/v1/vmm.ping HTTP/1.1\r\n\r\n')
+  t.regex(await client.expect(/\}/), /^HTTP\/1\.1 200 /)
+})
+
+test('the eleventh connection is turned away, and a place that was freed is taken', async t => {
+  await using served = await ServedVmm.start()
+  const clients = Array.from({ length: 10 }, () => new RawClient(served.socketPath))
+  for (const client of clients) {
+    client.send('GET /api/v1/vmm.ping HTTP/1.1\r\n\r\n')
+    t.regex(await client.expect(/\}/), /^HTTP\/1\.1 200 /)
+  }
+  using eleventh = new RawClient(served.socketPath)
+  eleventh.send('PUT /api/v1/vmm.shutdown HTTP/1.1\r\n\r\n')
+  t.regex(await eleventh.rest(), /^HTTP\/1\.1 503 \r\n.*10 connections are open"\]$/s)
+  clients[0]?.socket.destroy()
+  await clients[0]?.rest()
+  // The server learns of it in its own time.
+  while ((await served.get('/vmm.ping')).status !== 200) await turn()
+  t.pass()
+  for (const client of clients) client.socket.destroy()
+})
+
+test('a client that asks without reading is cut off', async t => {
+  await using served = await ServedVmm.start()
+  await served.put('/vm.create', config)
+  const gate = Promise.withResolvers<void>()
+  served.machines.delay = gate.promise
+  using client = new RawClient(served.socketPath)
+  client.send('PUT /api/v1/vm.boot HTTP/1.1\r\n\r\n'.repeat(40))
+  await client.rest()
+  gate.resolve()
+  t.is((await served.get('/vmm.ping')).status, 200)
+})
+
+test('changes of two clients are carried out one after the other, reads meanwhile', async t => {
+  await using served = await ServedVmm.start()
+  await served.put('/vm.create', config)
+  const gate = Promise.withResolvers<void>()
+  served.machines.delay = gate.promise
+  const first = served.put('/vm.boot')
+  const second = served.put('/vm.boot')
+  await until(() => served.machines.configs.length > 0)
+  t.like((await served.get('/vm.info')).json, { state: 'Created' })
+  gate.resolve()
+  const statuses = [(await first).status, (await second).status]
+  t.deepEqual(statuses.toSorted(), [204, 500])
+  t.is(served.machines.configs.length, 1)
+})
+
+test('a client that goes away does not undo what it asked for', async t => {
+  await using served = await ServedVmm.start()
+  await served.put('/vm.create', config)
+  const gate = Promise.withResolvers<void>()
+  served.machines.delay = gate.promise
+  using client = new RawClient(served.socketPath)
+  client.send('PUT /api/v1/vm.boot HTTP/1.1\r\n\r\n')
+  await until(() => served.machines.configs.length > 0)
+  client.socket.destroy()
+  gate.resolve()
+  await until(() => served.vmm.state === 'running')
+  using half = new RawClient(served.socketPath)
+  half.send('PUT /api/v1/vm.pause HTTP/1.1\r\nContent-Length: 5\r\n\r\n12')
+  half.socket.destroy()
+  t.is((await served.get('/vmm.ping')).status, 200)
+  t.is(served.vmm.state, 'running')
+})
+
+test('closing answers what was asked and lets idle clients go', async t => {
+  await using served = await ServedVmm.start()
+  using idle = new RawClient(served.socketPath)
+  idle.send('GET /api/v1/vmm.ping HTTP/1.1\r\n\r\n')
+  await idle.expect(/\}/)
+  using last = new RawClient(served.socketPath)
+  last.send('PUT /api/v1/vmm.shutdown HTTP/1.1\r\n\r\n')
+  await served.vmm.wait()
+  await served.server?.close()
+  t.regex(await last.rest(), /^HTTP\/1\.1 200 \r\n/)
+  await idle.rest()
+  t.false(existsSync(served.socketPath))
+  t.false(existsSync(`${served.socketPath}.lock`))
+})
+
+test('the description names every endpoint', async t => {
+  await using served = await ServedVmm.start()
+  const { status, json } = await served.get('/tsvmm.openapi')
+  t.is(status, 200)
+  t.like(json, { openapi: '3.1.0', servers: [{ url: `http://localhost${apiRoot}` }] })
+  const text = JSON.stringify(json)
+  for (const { path } of routes) t.true(text.includes(`"${path}"`), path)
+  t.regex(text, /"boot_vcpus"/)
+})
