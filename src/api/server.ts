@@ -8,6 +8,8 @@ import { announcesTooMuch, BodyTooLarge, maximumBodyBytes, parseJson, readBody }
 import { type ApiContext, apiRoot, checkBody, type Route, routes } from './routes.ts'
 import type { SocketAddress } from './socket-address.ts'
 
+export { parseSocketAddress } from './socket-address.ts'
+
 export interface ApiServerOptions extends Omit<ApiContext, 'warn'> {
   readonly address: SocketAddress
   readonly log: Log

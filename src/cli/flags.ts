@@ -1,5 +1,5 @@
 import { type Command, InvalidArgumentError, Option } from 'commander'
-import { cpusKeys, diskKeys, memoryKeys, netKeys, platformKeys, rngKeys } from './keys.ts'
+import { cpusKeys, diskKeys, eventMonitorKeys, memoryKeys, netKeys, platformKeys, rngKeys } from './keys.ts'
 import type { OptionKeys } from './options.ts'
 
 /** A flag and what help says of it. */
@@ -29,6 +29,12 @@ export const machineFlags: readonly FlagHelp[] = [
 
 /** The flags that say how the program runs. */
 export const programFlags: readonly FlagHelp[] = [
+  {
+    flag: '--api-socket <SOCKET>',
+    summary: 'serve the API on a Unix socket: path=PATH, PATH or fd=N; with a command: where it is served',
+  },
+  { flag: '--event-monitor <KEYS>', summary: 'tell what happens, a JSON object an event:', keys: eventMonitorKeys },
+  { flag: '--no-shutdown', summary: 'go on when the machine ends by itself; it can boot again through the API' },
   { flag: '--kvm <PATH>', summary: 'device of the hypervisor [/dev/kvm]' },
   { flag: '--log-file <PATH>', summary: 'append the log to a file [standard error]' },
 ]
@@ -52,14 +58,7 @@ function helpOf({ summary, keys }: FlagHelp): string {
 
 /** Cloud Hypervisor's flags without machinery here: known, so that the error says more than that they are unknown. */
 const unsupportedFlags = [
-  ...[
-    '--api-socket <X>',
-    '--balloon <X>',
-    '--debug-console <X>',
-    '--device <X...>',
-    '--event-monitor <X>',
-    '--fs <X...>',
-  ],
+  ...['--balloon <X>', '--debug-console <X>', '--device <X...>', '--fs <X...>'],
   ...[
     '--fw-cfg-config <X>',
     '--gdb <X>',
@@ -68,14 +67,7 @@ const unsupportedFlags = [
     '--igvm <X>',
     '--ivshmem <X>',
   ],
-  ...[
-    '--landlock',
-    '--landlock-rules <X...>',
-    '--log-format <X>',
-    '--memory-zone <X...>',
-    '--no-shutdown',
-    '--numa <X...>',
-  ],
+  ...['--landlock', '--landlock-rules <X...>', '--log-format <X>', '--memory-zone <X...>', '--numa <X...>'],
   ...[
     '--pci-segment <X...>',
     '--pmem <X...>',
@@ -99,9 +91,9 @@ const unsupportedFlags = [
 /** Adds every flag, except those for help and version. */
 export function addFlags(program: Command): void {
   for (const each of [...machineFlags, ...programFlags]) {
-    const isList = each.flag.includes('...')
+    const takesOne = each.flag.includes('<') && !each.flag.includes('...')
     const option = new Option(each.flag, helpOf(each))
-    if (!isList) option.argParser(once(each.flag.includes('<PATH>')))
+if (takesOne) option.argParser(once(each.flag.includes('<PATH>')))
     program.addOption(option)
   }
   program.option(
@@ -122,6 +114,14 @@ function once(isPath: boolean): (value: string, previous: unknown) => string {
   }
 }
 
+/** Those of `known` that are among the parsed flags. */
+export function flagsAmong(known: readonly FlagHelp[], flags: Readonly<Record<string, unknown>>): string[] {
+  return known
+    .map(({ flag }) => new Option(flag))
+    .filter(option => flags[option.attributeName()] !== undefined)
+    .map(option => option.long ?? option.flags)
+}
+
 /** The first flag among the parsed ones that is not supported yet. `--seccomp false` asks for nothing. */
 export function unsupportedFlag(flags: Readonly<Record<string, unknown>>): string | undefined {
   return unsupportedFlags
@@ -129,6 +129,6 @@ export function unsupportedFlag(flags: Readonly<Record<string, unknown>>): strin
     .find(option => {
       const value = flags[option.attributeName()]
       if (option.long === '--seccomp' && value === 'false') return false
-      return option.negate ? value === false : value !== undefined
+      return value !== undefined
     })?.long
 }

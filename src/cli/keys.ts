@@ -129,3 +129,8 @@ export const platformKeys: OptionKeys = {
   iommufd: { field: 'iommufd', kind: toggle },
   vfio_p2p_dma: { field: 'vfio_p2p_dma', kind: toggle },
 }
+
+export const eventMonitorKeys: OptionKeys = {
+  path: { field: 'path', kind: path, help: 'a file or FIFO' },
+  fd: { field: 'fd', kind: number, help: 'an open descriptor' },
+}

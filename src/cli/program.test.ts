@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs'
 import test, { type ExecutionContext } from 'ava'
 import { execa } from 'execa'
+import { remoteCommands } from './commands.ts'
 import { keyLines, machineFlags, programFlags } from './flags.ts'
 import { createProgram } from './program.ts'
 import { versionText } from './version.ts'
@@ -22,9 +23,48 @@ test('wrong usage is one line and exit code 2', async t => {
   await refuses(t, ['--kernel', 'x', '--memory', 'size=1Q'], 2, '--memory: size: 1Q is not a size like 512M')
 })
 
+test('commands and what they need', async t => {
+  await refuses(t, ['--api-socket', 's', 'puase'], 2, "unknown command 'puase'; did you mean pause?")
+  await refuses(
+    t,
+    ['--api-socket', 's', 'pause', 'now'],
+    2,
+    "too many arguments for 'pause'. Expected 0 arguments but got 1: now.",
+  )
+  await refuses(t, ['pause'], 2, 'the command pause needs --api-socket')
+  await refuses(t, ['--api-socket', 's', 'create'], 2, "missing required argument 'file'")
+  await refuses(t, ['--api-socket', 'fd=3', 'pause'], 2, '--api-socket: a command needs a path')
+  await refuses(t, ['--api-socket', 's', '--kernel', 'k', 'boot'], 2, '--kernel: does not go with the command boot')
+  await refuses(t, ['--api-socket', '/nowhere/s', 'ping'], 1, '--api-socket /nowhere/s: there is no such socket')
+  await refuses(t, ['--api-socket', 's', 'create', '/nowhere'], 1, '/nowhere: no such file or directory')
+})
+
+test('flags of the server', async t => {
+  await refuses(t, ['--api-socket', 'fd=1'], 2, '--api-socket: fd: 0 to 2 are the standard streams')
+  await refuses(
+    t,
+    ['--api-socket', '/nowhere/s', '--cpus', 'boot=1'],
+    1,
+    '--kernel: is missing: a machine needs something to boot',
+  )
+  await refuses(
+    t,
+    ['--kernel', 'x', '--no-shutdown'],
+    2,
+    '--no-shutdown: needs --api-socket: nobody could end the program',
+  )
+  await refuses(t, ['--kernel', 'x', '--event-monitor', 'fd=3,path=a'], 2, '--event-monitor: takes path or fd')
+  await refuses(
+    t,
+    ['--kernel', 'x', '--event-monitor', 'path=/nowhere/e'],
+    1,
+    '--event-monitor /nowhere/e: no such file or directory',
+  )
+})
+
 test("Cloud Hypervisor's flags without machinery are refused by name", async t => {
   await refuses(t, ['--kernel', 'x', '--balloon', 'size=1G'], 2, '--balloon: is not supported yet')
-  await refuses(t, ['--kernel', 'x', '--no-shutdown'], 2, '--no-shutdown: is not supported yet')
+  await refuses(t, ['--kernel', 'x', '--landlock'], 2, '--landlock: is not supported yet')
   await refuses(t, ['--seccomp', 'false'], 1, '--kernel: is missing: a machine needs something to boot')
 })
 
@@ -62,5 +102,9 @@ test('help and reference tell of every flag and key', t => {
         `the reference has no ${flag} ${form}: ${line}`,
       )
     }
+  }
+  for (const { name, summary } of remoteCommands) {
+    t.true(help.replaceAll(/\s+/g, ' ').includes(summary), `help has no ${summary}`)
+    t.true(page.includes(`| \`${name}`), `the reference has no ${name}`)
   }
 })

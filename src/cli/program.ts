@@ -1,28 +1,47 @@
 import { Command, CommanderError } from 'commander'
 import { reasonOf, TsvmmError } from '../util/errors.ts'
-import { addFlags, unsupportedFlag } from './flags.ts'
+import { type ChosenCommand, type RemoteCommand, remoteCommands } from './commands.ts'
+import { addFlags, flagsAmong, machineFlags, unsupportedFlag } from './flags.ts'
+import { hintFor } from './grammar.ts'
 import { versionText } from './version.ts'
 
-/** The program's flags and help, without anything that it does. */
-export function createProgram(invokedAs: string): Command {
+/** The program's flags, commands and help, without anything that it does: `onCommand` takes the command that was given. */
+export function createProgram(invokedAs: string, onCommand: (chosen: ChosenCommand) => void = () => {}): Command {
   const program = new Command('tsvmm')
     .description(
       'Runs a virtual machine until it powers off. Flags, keys and defaults are those of Cloud Hypervisor.\n' +
-        'KEYS are key=value,key=value; a list is [a,b], a value with commas stands in "double quotes".',
+        'KEYS are key=value,key=value; a list is [a,b], a value with commas stands in "double quotes".\n' +
+        'A command drives the program that serves --api-socket.',
     )
+    .usage('[options]\n       tsvmm --api-socket PATH COMMAND')
     .version(versionText(invokedAs), '-V, --version', 'print the version and end')
     .helpOption('-h, --help', 'print this text and end')
+    .helpCommand(false)
     .allowExcessArguments(false)
     .exitOverride()
     .configureOutput({ outputError: () => {} })
     .configureHelp({ sortOptions: false })
+    .action(() => {})
   addFlags(program)
+  for (const command of remoteCommands) addCommand(program, command, onCommand)
   return program
+}
+
+function addCommand(program: Command, command: RemoteCommand, onCommand: (chosen: ChosenCommand) => void): void {
+  const added = program
+    .command(command.takesBody === true ? `${command.name} <file>` : command.name)
+    .description(command.summary)
+    .option('--json', 'print the answer as it comes')
+    .allowExcessArguments(false)
+  added.action(() => onCommand({ command, file: added.args[0], isJson: added.opts()['json'] === true }))
 }
 
 /** Runs the command line; returns the exit code: 0, 1 for a failure, 2 for wrong usage. Errors are one line on stderr. */
 export async function main(argv: readonly string[]): Promise<number> {
-  const program = createProgram(argv[1] ?? 'tsvmm')
+  let chosen: ChosenCommand | undefined
+  const program = createProgram(argv[1] ?? 'tsvmm', command => {
+    chosen = command
+  })
   let verbosity = 0
   try {
     program.parse(argv)
@@ -33,18 +52,36 @@ export async function main(argv: readonly string[]): Promise<number> {
       throw new TsvmmError('ERR_OPTION_INVALID', { option: unsupported, reason: 'is not supported yet' })
     }
     // Loaded only now: wrong usage and help need neither the schema nor the machine.
+    if (chosen !== undefined) {
+      refuseMachineFlags(chosen.command.name, flags)
+      const { runCommand } = await import('./remote.ts')
+      return await runCommand(chosen, flags)
+    }
     const { runMachine } = await import('./run.ts')
     return await runMachine(flags, verbosity)
   } catch (error) {
-    if (error instanceof CommanderError) return endOfParsing(error)
+    if (error instanceof CommanderError) return endOfParsing(error, program)
     report(error, verbosity)
     return error instanceof TsvmmError ? error.exitCode : 1
   }
 }
 
+/** They would be without effect. */
+function refuseMachineFlags(command: string, flags: Readonly<Record<string, unknown>>): void {
+  const [option] = flagsAmong(machineFlags, flags)
+  if (option === undefined) return
+  throw new TsvmmError('ERR_OPTION_INVALID', { option, reason: `does not go with the command ${command}` })
+}
+
 /** Help and version end the parsing, too. Usage errors are put on one line: what is wrong, and what was perhaps meant. */
-function endOfParsing({ exitCode, message }: CommanderError): number {
+function endOfParsing({ code, exitCode, message }: CommanderError, program: Command): number {
   if (exitCode === 0) return 0
+  const [word = ''] = program.args
+  const names = remoteCommands.map(({ name }) => name)
+  if (code === 'commander.excessArguments' && !names.includes(word)) {
+    console.error(`tsvmm: error: unknown command '${word}'${hintFor(word, names)}`)
+    return 2
+  }
   const [first = '', hint] = message.replace(/^error: /, '').split('\n')
   const suffix = hint === undefined ? '' : `; ${hint.replace(/^\(D(.*)\)$/, 'd$1')}`
   console.error(`tsvmm: error: ${first}${suffix}`)

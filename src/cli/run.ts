@@ -1,57 +1,103 @@
 import { describeDebugCode } from '../util/debug-code.ts'
-import { reasonOf, TsvmmError } from '../util/errors.ts'
+import { reasonOf } from '../util/errors.ts'
 import type { Log } from '../util/log.ts'
-import { Vm, type VmExit } from '../vmm/vm.ts'
+import { Vmm, type VmmEnd } from '../vmm/vmm.ts'
 import { configOf, flagsOf, type MachineFlags } from './config.ts'
+import { flagsAmong, machineFlags } from './flags.ts'
+import { eventMonitorKeys } from './keys.ts'
 import { openLog } from './log-file.ts'
+import { invalid, parseOption } from './options.ts'
+import { apiVersion, ownVersion } from './version.ts'
 
 export interface RunFlags extends MachineFlags {
   /** The hypervisor's device. */
   readonly kvm?: string
   readonly logFile?: string
+  readonly apiSocket?: string
+  readonly eventMonitor?: string
+  /** False for --no-shutdown. */
+  readonly shutdown?: boolean
 }
 
 /**
- * Runs one machine until it ends and returns the exit code: 0 after a power-off, or where a signal ended it; 1 after a
- * crash. `verbosity` counts the -v.
+ * Runs one machine until it ends, or serves the API until that ends it, and returns the exit code: 0 after a power-off, or
+ * where a client or a signal ended it; 1 after a crash. `verbosity` counts the -v.
  */
 export async function runMachine(flags: RunFlags, verbosity: number): Promise<number> {
-  const stop = new AbortController()
-  const onSignal = () => stop.abort()
+  const isAlone = flags.apiSocket === undefined
+  const outlivesVm = flags.shutdown === false
+  if (outlivesVm && isAlone) throw invalid('--no-shutdown', 'needs --api-socket: nobody could end the program')
+  const vmm = new Vmm({ outlivesVm, ...(flags.kvm === undefined ? {} : { kvmPath: flags.kvm }) })
+  let isStopped = false
+  const onSignal = () => {
+    isStopped = true
+    // What fails in that is thrown where the VMM is disposed of.
+    vmm.close().catch(() => {})
+  }
   for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, onSignal)
-  const config = configOf(flags)
+  const config = isAlone || flagsAmong(machineFlags, { ...flags }).length > 0 ? configOf(flags) : undefined
   using opened = openLog(flags.logFile, verbosity)
   const { log } = opened
-  log.debug(`flags: ${JSON.stringify(flagsOf(config))}`)
+  follow(vmm, log)
+  using _monitor = await monitorEvents(vmm, flags.eventMonitor)
+  await using _server = await serve(vmm, flags.apiSocket, log)
+  await using _vmm = vmm
   try {
-    const options = flags.kvm === undefined ? {} : { kvmPath: flags.kvm }
-    await using vm = await Vm.create(config, { signal: stop.signal, ...options })
-    follow(vm, log)
-    log.info('the machine is built')
-    await vm.boot()
-    const exit = await vm.wait()
-    log.debug(`exits: ${JSON.stringify(vm.exitCounters())}`)
-    return codeOf(exit)
-  } catch (error) {
-    // A signal that comes while the machine is built or boots is no failure.
-    if (stop.signal.aborted) {
-      log.info(`stopped by a signal: ${reasonOf(error)}`)
-      return 0
+    if (config !== undefined) {
+      log.debug(`flags: ${JSON.stringify(flagsOf(config))}`)
+      await vmm.create(config)
+      await vmm.boot()
     }
-    throw error
+  } catch (error) {
+    if (!isStopped) throw error
+    // A signal that comes while the machine is built or boots is no failure.
+    log.info(`stopped by a signal: ${reasonOf(error)}`)
   }
+  return codeOf(await vmm.wait())
 }
 
-function follow(vm: Vm, log: Log): void {
-  vm.on('booted', () => log.info('the machine runs'))
-  vm.on('rebooted', () => log.info('the machine was rebooted'))
-  vm.on('exit', exit => log.info(`the machine has ended: ${exit.kind}`))
-  vm.on('debug-code', (code, elapsedSeconds) => log.warn(describeDebugCode(code, elapsedSeconds)))
+/** Told what happens from here on. */
+async function monitorEvents(vmm: Vmm, option: string | undefined): Promise<Disposable | undefined> {
+  if (option === undefined) return undefined
+  const { path, fd } = parseOption('--event-monitor', option, eventMonitorKeys)
+  if ((path === undefined) === (fd === undefined)) throw invalid('--event-monitor', 'takes path or fd')
+  const { EventMonitor } = await import('../vmm/event-monitor.ts')
+  const target = path === undefined ? { fd: Number(fd) } : { path: String(path) }
+  const monitor = EventMonitor.open(target, () => performance.now())
+  monitor.tell('vmm', 'starting')
+  vmm.on('event', ({ source, event }) => monitor.tell(source, event))
+  return monitor
 }
 
-function codeOf(exit: VmExit): number {
-  if (exit.kind !== 'crash') return 0
-  if (exit.report !== '') console.error(exit.report)
-  if (exit.error instanceof TsvmmError) throw exit.error
-  return 1
+/** The server's modules are loaded only where there is something to serve. */
+async function serve(vmm: Vmm, option: string | undefined, log: Log): Promise<AsyncDisposable | undefined> {
+  if (option === undefined) return undefined
+  const { ApiServer, parseSocketAddress } = await import('../api/server.ts')
+  const address = parseSocketAddress(option)
+  const server = await ApiServer.start({ vmm, address, log, buildVersion: ownVersion, apiVersion })
+  log.info(`serving the API on ${option}`)
+  return server
+}
+
+function follow(vmm: Vmm, log: Log): void {
+  vmm.on('event', ({ source, event }) => log.info(`event: ${source} ${event}`))
+  vmm.on('built', vm => {
+    log.info('the machine is built')
+    vm.on('booted', () => log.info('the machine runs'))
+    vm.on('rebooted', () => log.info('the machine was rebooted'))
+    vm.on('debug-code', (code, elapsedSeconds) => log.warn(describeDebugCode(code, elapsedSeconds)))
+    vm.on('exit', exit => {
+      log.info(`the machine has ended: ${exit.kind}`)
+      log.debug(`exits: ${JSON.stringify(vm.exitCounters())}`)
+    })
+  })
+  vmm.on('vm-exit', exit => {
+    if (exit.kind === 'crash') log.error(reasonOf(exit.error))
+  })
+}
+
+function codeOf(end: VmmEnd): number {
+  if (end.kind !== 'crash') return 0
+  if (end.report !== '') console.error(end.report)
+  throw end.error
 }

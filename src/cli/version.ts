@@ -4,11 +4,16 @@ import { basename } from 'node:path'
 declare const TSVMM_VERSION: string | undefined
 const version = typeof TSVMM_VERSION === 'undefined' ? '0.0.0-source' : TSVMM_VERSION
 
+export const ownVersion = `tsvmm v${version}`
+
+/** The version of Cloud Hypervisor whose flags and API these are: its clients decide by it which features they may use. */
+const compatible = '53.0'
+export const apiVersion = `${compatible}.0`
+
 /**
  * What `--version` prints. Invoked by the name `cloud-hypervisor` the first line is the one that clients of that program
- * parse: they decide by it which features they may use.
+ * parse.
  */
 export function versionText(invokedAs: string): string {
-  const own = `tsvmm v${version}`
-  return basename(invokedAs) === 'cloud-hypervisor' ? `cloud-hypervisor v53.0\n${own}` : own
+  return basename(invokedAs) === 'cloud-hypervisor' ? `cloud-hypervisor v${compatible}\n${ownVersion}` : ownVersion
 }

@@ -1,0 +1,38 @@
+/** A command that drives a program that serves the API elsewhere. */
+export interface RemoteCommand {
+  readonly name: string
+  readonly summary: string
+  readonly method: 'GET' | 'PUT'
+  readonly path: string
+  /** It takes a file with the body of the request. */
+  readonly takesBody?: boolean
+}
+
+/** In the order of help and reference. */
+export const remoteCommands: readonly RemoteCommand[] = [
+  { name: 'ping', summary: 'say who serves the API', method: 'GET', path: '/vmm.ping' },
+  { name: 'info', summary: 'print configuration, state and devices of the machine', method: 'GET', path: '/vm.info' },
+  { name: 'counters', summary: 'print what the devices have counted', method: 'GET', path: '/vm.counters' },
+  {
+    ...{ name: 'create', summary: 'create a machine from a JSON file, or from standard input where it is -' },
+    ...{ method: 'PUT', path: '/vm.create', takesBody: true },
+  },
+  { name: 'boot', summary: 'boot it', method: 'PUT', path: '/vm.boot' },
+  { name: 'pause', summary: 'stop it where it is', method: 'PUT', path: '/vm.pause' },
+  { name: 'resume', summary: 'let it go on', method: 'PUT', path: '/vm.resume' },
+  { name: 'reboot', summary: 'reset it', method: 'PUT', path: '/vm.reboot' },
+  { name: 'power-button', summary: 'press its power button', method: 'PUT', path: '/vm.power-button' },
+  { name: 'nmi', summary: 'send a non-maskable interrupt to its vCPUs', method: 'PUT', path: '/vm.nmi' },
+  { name: 'shutdown', summary: 'cut its power; it can boot again', method: 'PUT', path: '/vm.shutdown' },
+  { name: 'delete', summary: 'forget it', method: 'PUT', path: '/vm.delete' },
+  { name: 'shutdown-vmm', summary: 'end it and the program that runs it', method: 'PUT', path: '/vmm.shutdown' },
+]
+
+/** A command with what was given to it. */
+export interface ChosenCommand {
+  readonly command: RemoteCommand
+  /** The file with the body; `-` is standard input. */
+  readonly file?: string | undefined
+  /** Answers are printed as they come. */
+  readonly isJson: boolean
+}

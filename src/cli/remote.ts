@@ -1,0 +1,85 @@
+import { readFileSync } from 'node:fs'
+import { request } from 'node:http'
+import { reasonOf, TsvmmError } from '../util/errors.ts'
+import type { ChosenCommand, RemoteCommand } from './commands.ts'
+import { invalid } from './options.ts'
+import { describeAnswer } from './remote-text.ts'
+
+export interface RemoteFlags {
+  readonly apiSocket?: string
+}
+
+/** Sends a command to the program that serves the API and prints its answer. Returns the exit code. */
+export async function runCommand({ command, file, isJson }: ChosenCommand, flags: RemoteFlags): Promise<number> {
+  const socketPath = pathOf(command.name, flags.apiSocket)
+  const body = file === undefined ? undefined : readBody(file)
+  const { status, text } = await send(socketPath, command, body)
+  if (status >= 400 || status < 200)
+    throw new TsvmmError('ERR_API_ANSWER', { path: command.name, reason: reasonIn(status, text) })
+  if (text === '') return 0
+  console.log(isJson ? text : describeAnswer(command.name, parse(text)))
+  return 0
+}
+
+function pathOf(command: string, socket: string | undefined): string {
+  if (socket === undefined) throw new TsvmmError('ERR_USAGE', { message: `the command ${command} needs --api-socket` })
+  if (socket.startsWith('fd=')) throw invalid('--api-socket', 'a command needs a path')
+  return socket.startsWith('path=') ? socket.slice('path='.length) : socket
+}
+
+function readBody(file: string): Buffer {
+  try {
+    return readFileSync(file === '-' ? 0 : file)
+  } catch (cause) {
+    throw new TsvmmError('ERR_API_REQUEST', { reason: `${file}: ${reasonOf(cause)}` }, { cause })
+  }
+}
+
+interface Answer {
+  readonly status: number
+  readonly text: string
+}
+
+function send(socketPath: string, { method, path }: RemoteCommand, body: Buffer | undefined): Promise<Answer> {
+  const { promise, resolve, reject } = Promise.withResolvers<Answer>()
+  const fail = (cause: Error) => {
+    reject(new TsvmmError('ERR_API_SOCKET', { path: socketPath, reason: connectReason(cause) }, { cause }))
+  }
+  const headers = { 'Content-Length': body?.length ?? 0 }
+  const sent = request({ socketPath, method, path: `/api/v1${path}`, headers, agent: false }, response => {
+    const chunks: Buffer[] = []
+    response.on('data', (chunk: Buffer) => chunks.push(chunk))
+    response.on('error', fail)
+    response.on('end', () => resolve({ status: response.statusCode ?? 0, text: Buffer.concat(chunks).toString() }))
+  })
+  sent.on('error', fail)
+  sent.end(body)
+  return promise
+}
+
+const connectReasons: Readonly<Record<string, string>> = {
+  ENOENT: 'there is no such socket',
+  ECONNREFUSED: 'nobody is listening',
+  EACCES: 'permission denied',
+  ECONNRESET: 'the connection was ended before an answer',
+}
+
+function connectReason(cause: Error): string {
+  const code = 'code' in cause ? String(cause.code) : ''
+  return connectReasons[code] ?? reasonOf(cause)
+}
+
+/** The reasons in a refusal, outermost first; the first names only the API. */
+function reasonIn(status: number, text: string): string {
+  const reasons = parse(text)
+  if (!Array.isArray(reasons) || reasons.length === 0) return `status ${status}`
+  return (reasons.length > 1 ? reasons.slice(1) : reasons).map(String).join(': ')
+}
+
+function parse(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return text
+  }
+}

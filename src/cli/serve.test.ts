@@ -1,0 +1,184 @@
+import { execFileSync, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { existsSync, mkdtempSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import test from 'ava'
+import { execa } from 'execa'
+
+const program = new URL('./tsvmm.ts', import.meta.url).pathname
+
+function launch(args: readonly string[], descriptors: readonly number[]) {
+  return spawn(process.execPath, [program, ...args], { stdio: ['ignore', 'pipe', 'pipe', ...descriptors] })
+}
+
+/** The program serving a socket in a folder of its own, without a hypervisor. */
+class Serving implements AsyncDisposable {
+  readonly folder = mkdtempSync(join(tmpdir(), 'tsvmm-serve-'))
+  readonly socket = join(this.folder, 'api.sock')
+  #process: ReturnType<typeof launch> | undefined
+  stderr = ''
+
+  path(name: string): string {
+    return join(this.folder, name)
+  }
+
+  /** Starts it and waits until it answers. */
+  async start(args: readonly string[] = ['--api-socket', this.socket], descriptors: readonly number[] = []) {
+    const started = launch(['--kvm', '/dev/null', ...args], descriptors)
+    this.#process = started
+    started.stderr?.setEncoding('utf8').on('data', (text: string) => {
+      this.stderr += text
+    })
+    while ((await this.command('ping')).exitCode !== 0) {
+      if (started.exitCode !== null) throw new Error(this.stderr)
+    }
+    return started
+  }
+
+  command(...args: readonly string[]) {
+    return execa(process.execPath, [program, '--api-socket', this.socket, ...args], { reject: false, stdin: 'ignore' })
+  }
+
+  async end(signal: NodeJS.Signals): Promise<number | null> {
+    const started = this.#process
+    if (started === undefined || started.exitCode !== null) return started?.exitCode ?? null
+    started.kill(signal)
+    await once(started, 'exit')
+    return started.exitCode
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#process?.signalCode === null) await this.end('SIGKILL')
+    rmSync(this.folder, { recursive: true })
+  }
+}
+
+const machine = { payload: { kernel: '/nowhere/vmlinux' }, cpus: { boot_vcpus: 2 }, disks: [{ path: '/nowhere/disk' }] }
+
+test.serial('commands drive the program that serves the socket', async t => {
+  await using serving = new Serving()
+  const started = await serving.start()
+  const ping = await serving.command('ping')
+  t.regex(ping.stdout, new RegExp(`^tsvmm v\\S+, API of Cloud Hypervisor 53\\.0\\.0, process ${started.pid}$`))
+  const json = await serving.command('ping', '--json')
+  t.like(JSON.parse(json.stdout), { pid: started.pid })
+
+  const missing = await serving.command('info')
+  t.is(missing.exitCode, 1)
+  t.is(missing.stderr, 'tsvmm: error: info: The VM info is not available: there is no machine: create one first')
+  writeFileSync(serving.path('vm.json'), JSON.stringify(machine))
+  t.is((await serving.command('create', serving.path('vm.json'))).exitCode, 0)
+  const info = await serving.command('info')
+  t.deepEqual(info.stdout.split('\n'), [
+    ...['state   Created', 'vCPUs   2', 'memory  512 MiB', 'kernel  /nowhere/vmlinux'],
+    'disk    _disk0            /nowhere/disk',
+  ])
+  const boot = await serving.command('boot')
+  t.is(boot.exitCode, 1)
+  t.regex(boot.stderr, /^tsvmm: error: boot: The VM could not boot: .*\/dev\/null/)
+  t.regex((await serving.command('info')).stdout, /^state +Created/, 'a boot that fails changes nothing')
+  t.is((await serving.command('delete')).exitCode, 0)
+  const bodyFromInput = await execa(
+    process.execPath,
+    [program, '--api-socket', `path=${serving.socket}`, 'create', '-'],
+    {
+      input: JSON.stringify(machine),
+    },
+  )
+  t.is(bodyFromInput.exitCode, 0)
+  t.is((await serving.command('shutdown-vmm')).exitCode, 0)
+  if (started.exitCode === null) await once(started, 'exit')
+  t.is(started.exitCode, 0)
+  t.is(serving.stderr, '')
+  t.false(existsSync(serving.socket))
+  t.false(existsSync(`${serving.socket}.lock`))
+})
+
+for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) {
+  test.serial(`${signal} ends it and leaves nothing behind`, async t => {
+    await using serving = new Serving()
+    await serving.start()
+    t.is(statSync(serving.socket).mode & 0o777, 0o600)
+    t.is(await serving.end(signal), 0)
+    t.false(existsSync(serving.socket))
+    t.false(existsSync(`${serving.socket}.lock`))
+  })
+}
+
+test.serial('one that was killed is followed by another, one that lives is not', async t => {
+  await using serving = new Serving()
+  await serving.start()
+  const second = await execa(process.execPath, [program, '--api-socket', serving.socket], { reject: false })
+  t.is(second.exitCode, 1)
+  t.is(second.stderr, `tsvmm: error: --api-socket ${serving.socket}: another server is listening on it`)
+  t.is((await serving.command('ping')).exitCode, 0)
+  await serving.end('SIGKILL')
+  t.true(existsSync(serving.socket))
+  const orphan = await serving.command('ping')
+  t.is(orphan.stderr, `tsvmm: error: --api-socket ${serving.socket}: nobody is listening`)
+  await serving.start()
+  t.is((await serving.command('ping')).exitCode, 0)
+})
+
+test.serial('a machine on the command line that cannot boot ends the program, and its socket', async t => {
+  await using serving = new Serving()
+  const run = await execa(
+    process.execPath,
+    [program, '--api-socket', serving.socket, '--kvm', '/dev/null', '--kernel', '/nowhere/vmlinux'],
+    { reject: false },
+  )
+  t.is(run.exitCode, 1)
+  t.regex(run.stderr, /^tsvmm: error: .*\/dev\/null/)
+  t.false(existsSync(serving.socket))
+})
+
+test.serial('it serves a descriptor that listens already, and leaves its socket alone', async t => {
+  await using serving = new Serving()
+  const giver = createServer()
+  const made = serving.path('made.sock')
+  await once(giver.listen(made), 'listening')
+  // Closing here removes what was made here, under its name of then.
+  renameSync(made, serving.socket)
+  const handle: unknown = Reflect.get(giver, '_handle')
+  const fd: unknown = typeof handle === 'object' && handle !== null ? Reflect.get(handle, 'fd') : undefined
+  if (typeof fd !== 'number') throw new Error('a listening server has a descriptor')
+  const started = serving.start(['--api-socket', 'fd=3'], [fd])
+  giver.close()
+  const { pid } = await started
+  t.regex((await serving.command('ping')).stdout, new RegExp(`process ${pid}$`))
+  t.is(await serving.end('SIGTERM'), 0)
+  t.true(existsSync(serving.socket))
+})
+
+test.serial('a monitor is told from start to end, and need not be there yet', async t => {
+  await using serving = new Serving()
+  const fifo = serving.path('events')
+  execFileSync('mkfifo', [fifo])
+  await serving.start(['--api-socket', serving.socket, '--event-monitor', `path=${fifo}`])
+  const reader = execa('cat', [fifo])
+  t.is(await serving.end('SIGTERM'), 0)
+  const events = (await reader).stdout.trim().split('\n\n')
+  t.deepEqual(
+    events.map(text => {
+      const { source, event, properties } = JSON.parse(text)
+      return [source, event, properties]
+    }),
+    [
+      ['vmm', 'starting', null],
+      ['vmm', 'shutdown', null],
+    ],
+  )
+})
+
+test.serial('the log tells what clients asked for', async t => {
+  await using serving = new Serving()
+  const log = serving.path('log')
+  await serving.start(['--api-socket', serving.socket, '-vv', '--log-file', log])
+  await serving.command('boot')
+  await serving.end('SIGTERM')
+  const text = readFileSync(log, 'utf8')
+  t.regex(text, /INFO: serving the API on /)
+  t.regex(text, /DEBUG: api: PUT \/api\/v1\/vm\.boot: 404 in [\d.]+ ms/)
+})
