@@ -1,0 +1,198 @@
+import { existsSync, readdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs'
+import { setTimeout as delay } from 'node:timers/promises'
+import test, { type ExecutionContext } from 'ava'
+import { execa } from 'execa'
+import { ApiClient } from './harness/api-client.ts'
+import { debianKernel } from './harness/artifacts.ts'
+import type { GuestConsole } from './harness/guest-console.ts'
+import { TsvmmProcess } from './harness/tsvmm-process.ts'
+import { Workspace } from './harness/workspace.ts'
+
+const program = new URL('../dist/tsvmm.js', import.meta.url).pathname
+const [, kernel = '', , , , initramfs = ''] = debianKernel.flags('')
+
+function machine(run: string, disk: string) {
+  return {
+    payload: { kernel, initramfs, cmdline: `console=ttyS0 quiet tsvmm.run=${run}` },
+    cpus: { boot_vcpus: 2, max_vcpus: 2 },
+    memory: { size: 256 * 1024 * 1024 },
+    disks: [{ path: disk }],
+    serial: { mode: 'Tty' },
+    console: { mode: 'Off' },
+  }
+}
+
+function emptyDisk(workspace: Workspace): string {
+  const path = workspace.path('data.img')
+  writeFileSync(path, '')
+  truncateSync(path, 16 * 1024 * 1024)
+  return path
+}
+
+const prompt = /tsvmm# $/
+
+/** Runs a line at the prompt for programs; returns what it printed. */
+async function command(console: GuestConsole, line: string): Promise<string> {
+  console.type(`${line}\n`)
+  const [text] = await console.waitFor(/.*status 0\ntsvmm# $/s, 60_000)
+  return text.replace(/status 0\ntsvmm# $/, '')
+}
+
+/** How often an interrupt has come, on all vCPUs. */
+async function interrupts(console: GuestConsole, name: string): Promise<number> {
+  const text = await command(console, `grep '${name}' /proc/interrupts`)
+  const [, first, second] = /^ *\w+: +(\d+) +(\d+) /m.exec(text) ?? []
+  return Number(first) + Number(second)
+}
+
+function eventNames(path: string): string[] {
+  return readFileSync(path, 'utf8')
+    .split('\n\n')
+    .filter(text => text !== '')
+    .map(text => {
+      const { source, event } = JSON.parse(text)
+      return `${source}:${event}`
+    })
+}
+
+async function devicesAreSeen(t: ExecutionContext, api: ApiClient, vm: TsvmmProcess): Promise<void> {
+  const { json } = await api.get('/vm.info')
+  t.like(json, {
+    state: 'Running',
+    memory_actual_size: 256 * 1024 * 1024,
+    config: { cpus: { boot_vcpus: 2, max_vcpus: 2 } },
+    device_tree: {
+      '_virtio-pci-_disk0': { pci_bdf: '0000:00:01.0', children: ['_disk0'] },
+      _disk0: { parent: '_virtio-pci-_disk0' },
+    },
+  })
+  const tasks = readdirSync(`/proc/${vm.pid}/task`)
+  const names = tasks.map(task => readFileSync(`/proc/${vm.pid}/task/${task}/comm`, 'utf8').trim())
+  t.deepEqual(names.filter(name => /^vcpu\d+$/.test(name)).toSorted(), ['vcpu0', 'vcpu1'])
+
+  const readBytes = async () => {
+    const { json: counters } = await api.get('/vm.counters')
+    const disk: unknown = Reflect.get(Object(counters), '_disk0')
+    return Number(Reflect.get(Object(disk), 'read_bytes'))
+  }
+  const before = await readBytes()
+  await command(vm.console, 'dd if=/dev/vda of=/dev/null bs=64k count=16 2>/dev/null')
+  t.true((await readBytes()) >= before + 1024 * 1024)
+}
+
+async function standsStillWhilePaused(t: ExecutionContext, api: ApiClient, vm: TsvmmProcess): Promise<void> {
+  await command(vm.console, '(while [ ! -e /tmp/stop ]; do echo tick; usleep 50000; done) &')
+  await vm.console.waitFor(/tick\n/)
+  await api.change('/vm.pause')
+  t.is(await api.state(), 'Paused')
+  t.is((await api.put('/vm.pause')).status, 500)
+  // What was written before is still on its way.
+  await delay(500)
+  const { length } = vm.console.transcript
+  await delay(2_000)
+  t.is(vm.console.transcript.length, length, 'a paused guest says nothing')
+  await api.change('/vm.resume')
+  await vm.console.waitFor(/tick\n/)
+  t.is(await api.state(), 'Running')
+  vm.console.type('touch /tmp/stop\n')
+  await vm.console.waitFor(prompt)
+}
+
+test.serial('a machine is created, driven and ended through the API, twice over', async t => {
+  using workspace = new Workspace()
+  const socket = workspace.path('api.sock')
+  const events = workspace.path('events')
+  const api = new ApiClient(socket)
+  await using vm = new TsvmmProcess(['--api-socket', `path=${socket}`, '--event-monitor', `path=${events}`])
+  await api.ready()
+  t.like((await api.get('/vmm.ping')).json, { pid: vm.pid })
+  t.is((await api.put('/vm.boot')).status, 404)
+
+  await api.change('/vm.create', machine('commands', emptyDisk(workspace)))
+  t.is(await api.state(), 'Created')
+  t.is((await api.put('/vm.create', machine('commands', '/nowhere'))).status, 500)
+  await api.change('/vm.boot')
+  t.is(await api.state(), 'Running')
+  await vm.console.waitFor(prompt, 120_000)
+  await devicesAreSeen(t, api, vm)
+  await standsStillWhilePaused(t, api, vm)
+
+  const pressed = await interrupts(vm.console, 'ACPI:Ged')
+  await api.change('/vm.power-button')
+  t.is(await interrupts(vm.console, 'ACPI:Ged'), pressed + 1)
+  const nmis = await interrupts(vm.console, 'NMI:')
+  await api.change('/vm.nmi')
+  // Linux says so for each of them.
+  for (const _ of [0, 1]) await vm.console.waitFor(/NMI received for unknown reason.*?trying to continue\n/s)
+  t.is(await interrupts(vm.console, 'NMI:'), nmis + 2, 'one for each vCPU')
+
+  await api.change('/vm.reboot')
+  await vm.console.waitFor(/TSVMM-INIT-READY/, 120_000)
+  await vm.console.waitFor(prompt)
+  t.is(await api.state(), 'Running')
+
+  await api.change('/vm.shutdown')
+  t.is(await api.state(), 'Created')
+  t.is((await api.get('/vm.counters')).status, 500)
+  await api.change('/vm.boot')
+  await vm.console.waitFor(prompt, 120_000)
+  await api.change('/vm.delete')
+  t.is((await api.get('/vm.info')).status, 404)
+  await api.change('/vm.create', machine('commands', workspace.path('data.img')))
+  await api.change('/vm.boot')
+  await vm.console.waitFor(prompt, 120_000)
+  t.is((await api.put('/vmm.shutdown')).status, 200)
+  const { exitCode, stderr } = await vm.exit()
+  t.is(exitCode, 0, stderr)
+  t.false(existsSync(socket))
+  t.deepEqual(eventNames(events), [
+    ...['vmm:starting', 'vm:booting', 'vm:booted', 'vm:pausing', 'vm:paused', 'vm:resuming', 'vm:resumed'],
+    ...['vm:rebooting', 'vm:rebooted', 'vm:shutdown', 'vm:booting', 'vm:booted', 'vm:shutdown', 'vm:deleted'],
+    ...['vm:booting', 'vm:booted', 'vm:shutdown', 'vm:deleted', 'vmm:shutdown'],
+  ])
+})
+
+test.serial('a boot that fails leaves a machine that boots once its cause is gone', async t => {
+  using workspace = new Workspace()
+  const socket = workspace.path('api.sock')
+  const api = new ApiClient(socket)
+  await using vm = new TsvmmProcess(['--api-socket', socket])
+  await api.ready()
+  const disk = workspace.path('data.img')
+  await api.change('/vm.create', machine('poweroff', disk))
+  const { status, json } = await api.put('/vm.boot')
+  t.is(status, 500)
+  t.deepEqual(json, [
+    ...['Error from API', 'The VM could not boot', `--disk ${disk}: no such file or directory`],
+    ...(Array.isArray(json) ? json.slice(3) : []),
+  ])
+  t.is(await api.state(), 'Created')
+  emptyDisk(workspace)
+  await api.change('/vm.boot')
+  await vm.console.waitFor(/TSVMM-INIT-READY/, 120_000)
+  const { exitCode, stderr } = await vm.exit()
+  t.is(exitCode, 0, `the guest's power-off ends the program: ${stderr}`)
+  t.false(existsSync(socket))
+})
+
+test.serial('commands drive a machine of the command line, which outlives its power-off where asked', async t => {
+  using workspace = new Workspace()
+  const socket = workspace.path('api.sock')
+  const api = new ApiClient(socket)
+  await using vm = new TsvmmProcess([
+    ...['--api-socket', socket, '--no-shutdown', '--cpus', 'boot=1', '--memory', 'size=256M'],
+    ...debianKernel.flags('console=ttyS0 quiet tsvmm.run=poweroff'),
+    ...['--serial', 'tty', '--console', 'off'],
+  ])
+  const tsvmm = (...args: readonly string[]) => execa(process.execPath, [program, '--api-socket', socket, ...args])
+  await vm.console.waitFor(/TSVMM-INIT-READY/, 120_000)
+  while ((await api.state()) !== 'Created') await delay(20)
+  t.regex((await tsvmm('info')).stdout, /^state +Created\nvCPUs +1\nmemory +256 MiB\n/)
+  await tsvmm('boot')
+  await vm.console.waitFor(/TSVMM-INIT-READY/, 120_000)
+  vm.kill('SIGTERM')
+  const { exitCode, stderr } = await vm.exit()
+  t.is(exitCode, 0, stderr)
+  t.false(existsSync(socket))
+  t.false(existsSync(`${socket}.lock`))
+})
