@@ -94,6 +94,7 @@ export const routes: readonly Route[] = [
   action('/vm.reboot', 'reboot', 'Resets the machine', 'The VM could not reboot'),
   action('/vm.power-button', 'powerButton', 'Presses the power button', 'The power button could not be pressed'),
   action('/vm.nmi', 'nmi', 'A non-maskable interrupt to every vCPU', 'The NMI could not be raised'),
+  action('/vmm.nmi', 'nmi', 'As vm.nmi: older clients have it by this name', 'The NMI could not be raised'),
   {
     ...{ method: 'GET', path: '/vm.info', summary: 'Configuration, state and devices of the machine' },
     failure: 'The VM info is not available',
