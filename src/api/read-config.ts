@@ -1,13 +1,15 @@
 import * as z from 'zod/mini'
 import { withoutUnused } from '../config/unsupported.ts'
-import { parseVmConfig, type VmConfig, vmConfigSchema } from '../config/vm-config.ts'
+import { type VmConfig, vmConfigSchema } from '../config/vm-config.ts'
+import { TsvmmError } from '../util/errors.ts'
 
 /**
- * Checks the configuration in a request. Fields that nobody knows are left out, as Cloud Hypervisor does, and told to
- * `onUnknown` by their path; known ones that are not supported yet are refused. Throws ERR_CONFIG_INVALID.
+ * A configuration without the fields that nobody knows: they are left out, as Cloud Hypervisor does, and told to
+ * `onUnknown` by their path. Throws ERR_CONFIG_INVALID for known ones that are not supported yet; whether the rest is right
+ * is not looked at.
  */
-export function readVmConfig(body: unknown, onUnknown: (path: string) => void): VmConfig {
-  const candidate = withoutUnused(body)
+export function withoutUnknown(config: unknown, onUnknown: (path: string) => void): unknown {
+  const candidate = withoutUnused(structuredClone(config))
   const { error } = z.safeParse(vmConfigSchema, candidate)
   for (const issue of error?.issues ?? []) {
     if (issue.code !== 'unrecognized_keys') continue
@@ -16,10 +18,28 @@ export function readVmConfig(body: unknown, onUnknown: (path: string) => void): 
       onUnknown([...issue.path, key].map(String).join('.'))
     }
   }
-  return parseVmConfig(candidate)
+  return candidate
 }
 
-/** Removes a key of the object at `path` in `root`; withoutUnused has copied everything that has keys of its own. */
+/** The lists of devices that can be added to. */
+export type DeviceList = 'disks' | 'net'
+
+/** The configuration with one more device. */
+export function withDevice(given: object, list: DeviceList, device: unknown): object {
+  const devices: unknown = Reflect.get(given, list)
+  return { ...given, [list]: [...(Array.isArray(devices) ? devices : []), device] }
+}
+
+/** The configuration without the device that is named so. Throws ERR_DEVICE_UNKNOWN. */
+export function withoutDevice(given: object, config: VmConfig, id: string): object {
+  for (const list of ['disks', 'net'] as const) {
+    const place = config[list].findIndex(device => device.id === id)
+    const devices: unknown = Reflect.get(given, list)
+    if (place >= 0 && Array.isArray(devices)) return { ...given, [list]: devices.toSpliced(place, 1) }
+  }
+  throw new TsvmmError('ERR_DEVICE_UNKNOWN', { id })
+}
+
 function remove(root: unknown, path: readonly PropertyKey[], key: string): void {
   let place = root
   for (const part of path) place = isObject(place) ? place[part] : undefined

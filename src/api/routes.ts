@@ -3,7 +3,7 @@ import { describeIssue } from '../config/issues.ts'
 import { TsvmmError } from '../util/errors.ts'
 import type { Vmm } from '../vmm/vmm.ts'
 import { openApi } from './openapi.ts'
-import { readVmConfig } from './read-config.ts'
+import { type DeviceList, withDevice, withoutDevice, withoutUnknown } from './read-config.ts'
 import {
   destinationSchema,
   deviceSchema,
@@ -61,6 +61,20 @@ function later(path: string, request: z.ZodMiniType, summary: string): Route {
   return { method: 'PUT', path, summary, failure: `${unsupported} is not possible`, request, unsupported, run }
 }
 
+/** Adds a device to a machine that does not run. */
+function add(path: string, list: DeviceList, summary: string, failure: string): Route {
+  const operation = path.slice(1)
+  return {
+    ...{ method: 'PUT', path, summary, failure, request: deviceSchema },
+    run: (context, body) =>
+      context.vmm.configure(operation, given => knownParts(context, operation, withDevice(given, list, body))),
+  }
+}
+
+function knownParts({ warn }: ApiContext, operation: string, config: unknown): unknown {
+  return withoutUnknown(config, path => warn(`${operation}: ${path} is unknown and was left out`))
+}
+
 /** The whole API, in the order of its documentation. */
 export const routes: readonly Route[] = [
   {
@@ -83,8 +97,7 @@ export const routes: readonly Route[] = [
     ...{ method: 'PUT', path: '/vm.create', summary: 'Keeps the configuration of a machine, without booting it' },
     failure: 'The VM could not be created',
     request: vmConfigSchema,
-    run: ({ vmm, warn }, body) =>
-      vmm.create(readVmConfig(body, path => warn(`vm.create: ${path} is unknown and was left out`))),
+    run: (context, body) => context.vmm.create(knownParts(context, 'vm.create', body)),
   },
   action('/vm.delete', 'delete', 'Forgets the machine; shuts it down first', 'The VM could not be deleted'),
   action('/vm.boot', 'boot', 'Boots the machine', 'The VM could not boot'),
@@ -113,19 +126,36 @@ export const routes: readonly Route[] = [
     response: 'json',
     run: () => openApi(routes, apiRoot),
   },
+  add('/vm.add-disk', 'disks', 'Adds a disk, while the machine does not run', 'The disk could not be added to the VM'),
+  add(
+    '/vm.add-net',
+    'net',
+    'Adds a network card, while the machine does not run',
+    'The card could not be added to the VM',
+  ),
+  {
+    ...{
+      method: 'PUT',
+      path: '/vm.remove-device',
+      summary: 'Removes a disk or a card, while the machine does not run',
+    },
+    failure: 'The device could not be removed from the VM',
+    request: removeDeviceSchema,
+    run: ({ vmm }, body) =>
+      vmm.configure('vm.remove-device', (given, config) =>
+        withoutDevice(given, config, removeDeviceSchema.parse(body).id),
+      ),
+  },
   later('/vm.resize', resizeSchema, 'Changes vCPUs, memory or balloon'),
   later('/vm.resize-zone', resizeZoneSchema, 'Changes the size of a memory zone'),
   later('/vm.resize-disk', resizeDiskSchema, 'Changes the size of a disk'),
   later('/vm.add-device', deviceSchema, 'Adds a device of the host'),
   later('/vm.add-user-device', deviceSchema, 'Adds a device that another process serves'),
-  later('/vm.add-disk', deviceSchema, 'Adds a disk'),
   later('/vm.add-fs', deviceSchema, 'Adds a shared file system'),
   later('/vm.add-generic-vhost-user', deviceSchema, 'Adds a vhost-user device of any kind'),
   later('/vm.add-pmem', deviceSchema, 'Adds persistent memory'),
-  later('/vm.add-net', deviceSchema, 'Adds a network card'),
   later('/vm.add-vdpa', deviceSchema, 'Adds a vDPA device'),
   later('/vm.add-vsock', deviceSchema, 'Adds a socket device'),
-  later('/vm.remove-device', removeDeviceSchema, 'Removes a device'),
   later('/vm.snapshot', destinationSchema, 'Saves the paused machine'),
   later('/vm.restore', restoreSchema, 'Makes the machine from a snapshot'),
   later('/vm.receive-migration', receiverSchema, 'Waits for a machine from another host'),

@@ -79,7 +79,7 @@ test('errors are JSON arrays, the outermost reason first, with the status of the
     ],
     [
       ...(['PUT', '/vm.remove-device', '{}', 400] as const),
-      ['Error from API', 'vm.remove-device is not possible', 'id: is missing'],
+      ['Error from API', 'The device could not be removed from the VM', 'id: is missing'],
     ],
   ]
   for (const [method, path, body, status, reasons] of cases) {
@@ -111,6 +111,25 @@ test('fields that nobody knows are left out and logged, fields without machinery
   t.is(served.logged.filter(line => /WARN: vm.create: (novelty|disks.0.shade) is unknown/.test(line)).length, 2)
   const { json } = await served.get('/vm.info')
   t.notRegex(JSON.stringify(json), /novelty|shade/)
+})
+
+test('devices are added and removed while the machine does not run', async t => {
+  await using served = await ServedVmm.start()
+  t.is((await served.put('/vm.add-disk', { path: 'e' })).status, 404)
+  await served.put('/vm.create', config)
+  t.is((await served.put('/vm.add-disk', { path: 'e', shade: 'blue' })).status, 204)
+  t.is((await served.put('/vm.add-net', { mac: '52:54:00:00:00:01' })).status, 204)
+  t.like((await served.get('/vm.info')).json, {
+    config: { disks: { length: 2, 1: { id: '_disk1', path: 'e' } }, net: { length: 1, 0: { id: '_net2' } } },
+  })
+  t.is((await served.put('/vm.add-disk', { path: 'd' })).status, 409)
+  t.is((await served.put('/vm.add-disk', {})).status, 400)
+  t.is((await served.put('/vm.add-net', { vhost_user: true })).status, 400)
+  t.is((await served.put('/vm.remove-device', { id: '_disk9' })).status, 404)
+  t.is((await served.put('/vm.remove-device', { id: '_disk0' })).status, 204)
+  t.like((await served.get('/vm.info')).json, { config: { disks: { length: 1, 0: { path: 'e' } } } })
+  t.is((await served.put('/vm.boot')).status, 204)
+  t.is((await served.put('/vm.add-disk', { path: 'f' })).status, 501)
 })
 
 test('no endpoint answers anything but its status, a refusal, or not yet', async t => {

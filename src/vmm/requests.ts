@@ -25,7 +25,7 @@ export function judge(request: VmRequest, state: VmState): Verdict {
 /** Where a VMM is between two requests: it has no machine, the configuration of one, or one that runs or is paused. */
 export type VmmState = 'absent' | 'created' | 'running' | 'paused'
 
-export type VmmRequest = VmRequest | 'create' | 'delete'
+export type VmmRequest = VmRequest | 'create' | 'configure' | 'delete'
 
 /** As Verdict, and more is asked for than of a machine: where `deny` would do, the error that says what to do first. */
 export type VmmVerdict = Verdict | ErrorCode
@@ -39,6 +39,7 @@ const notRunning = 'ERR_VM_NOT_RUNNING'
  */
 const vmmVerdicts: Record<VmmRequest, Record<VmmState, VmmVerdict>> = {
   create: { absent: 'accept', created: 'ERR_VM_EXISTS', running: 'ERR_VM_EXISTS', paused: 'ERR_VM_EXISTS' },
+  configure: { absent: notCreated, created: 'accept', running: 'ERR_NOT_SUPPORTED', paused: 'ERR_NOT_SUPPORTED' },
   boot: { absent: notCreated, created: 'accept', running: 'deny', paused: 'accept' },
   pause: { absent: notRunning, created: notRunning, running: 'accept', paused: 'deny' },
   resume: { absent: notRunning, created: notRunning, running: 'deny', paused: 'accept' },

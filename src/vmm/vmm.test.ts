@@ -76,9 +76,32 @@ test('information names every field that clients count on', async t => {
   await vmm.close()
 })
 
+test('a machine that does not run can be given other devices', async t => {
+  const { vmm, machines } = aVmm()
+  const add = (path: string) => vmm.configure('add', given => ({ ...given, disks: [{ path: 'd' }, { path }] }))
+  await t.throwsAsync(add('e'), { code: 'ERR_VM_NOT_CREATED' })
+  await vmm.create({ ...config, net: [{}] })
+  await add('e')
+  t.deepEqual(
+    vmm.info().config.disks.map(({ id, path }) => [id, path]),
+    [
+      ['_disk0', 'd'],
+      ['_disk1', 'e'],
+    ],
+  )
+  t.is(vmm.info().config.net[0]?.id, '_net2', 'named as if it had been there from the start')
+  await t.throwsAsync(add('d'), { code: 'ERR_CONFIG_INVALID' })
+  t.is(vmm.info().config.disks.length, 2, 'a bad change changes nothing')
+  await vmm.boot()
+  t.is(machines.configs[0]?.disks.length, 2)
+  await t.throwsAsync(add('f'), { message: 'add of a running machine is not supported yet' })
+  await vmm.close()
+})
+
 const states: readonly VmmState[] = ['absent', 'created', 'running', 'paused']
 const requests = {
   create: (vmm: Vmm) => vmm.create(config),
+  configure: (vmm: Vmm) => vmm.configure('change', given => given),
   boot: (vmm: Vmm) => vmm.boot(),
   pause: (vmm: Vmm) => vmm.pause(),
   resume: (vmm: Vmm) => vmm.resume(),
@@ -99,7 +122,17 @@ async function aVmmIn(state: VmmState) {
 
 test('a request that does not fit is refused and changes nothing', async t => {
   for (const state of states) {
-    for (const request of ['create', 'boot', 'pause', 'resume', 'reboot', 'shutdown', 'nmi', 'delete'] as const) {
+    for (const request of [
+      'create',
+      'configure',
+      'boot',
+      'pause',
+      'resume',
+      'reboot',
+      'shutdown',
+      'nmi',
+      'delete',
+    ] as const) {
       const { vmm, machines } = await aVmmIn(state)
       const before = machines.steps.length
       const verdict = judgeVmm(request, state)

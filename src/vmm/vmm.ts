@@ -1,5 +1,5 @@
 import { EventEmitter } from 'node:events'
-import { parseVmConfig, type VmConfig, type VmConfigInput } from '../config/vm-config.ts'
+import { parseVmConfig, type VmConfig } from '../config/vm-config.ts'
 import { TsvmmError } from '../util/errors.ts'
 import { SerialQueue } from '../util/serial-queue.ts'
 import { judgeVmm, type VmmRequest, type VmmState } from './requests.ts'
@@ -45,6 +45,8 @@ export class Vmm extends EventEmitter<VmmEvents> implements AsyncDisposable {
   readonly #changes = new SerialQueue()
   readonly #ended = Promise.withResolvers<VmmEnd>()
   readonly #stop = new AbortController()
+  /** As it was given, and what that means. */
+  #given: object = {}
   #config: VmConfig | undefined
   #vm: Vm | undefined
   /** The machine that is being shut down on request. */
@@ -62,11 +64,19 @@ export class Vmm extends EventEmitter<VmmEvents> implements AsyncDisposable {
     return state === 'running' || state === 'paused' ? state : 'created'
   }
 
-  /** Keeps a configuration for boot. Throws ERR_CONFIG_INVALID naming what is wrong, and ERR_VM_EXISTS. */
-  create(config: VmConfigInput): Promise<void> {
-    return this.#change('create', () => {
-      this.#config = parseVmConfig(config)
-    })
+  /** Keeps a VmConfigInput for boot, checked here. Throws ERR_CONFIG_INVALID naming what is wrong, and ERR_VM_EXISTS. */
+  create(config: unknown): Promise<void> {
+    return this.#change('create', () => this.#configure(config))
+  }
+
+  /**
+   * Changes the configuration of a machine that does not run. `alter` gets what was given last and its meaning, and
+   * returns what shall be given instead; devices without an id are named anew. Throws ERR_NOT_SUPPORTED while it
+   * runs, and what `alter` throws.
+   */
+  configure(operation: string, alter: (given: object, config: VmConfig) => unknown): Promise<void> {
+    const change = () => this.#configure(alter(this.#given, this.#existingConfig()))
+    return this.#change('configure', change, { what: `${operation} of a running machine` })
   }
 
   /** Opens what the configuration names, loads the kernel and runs it; a paused machine is resumed. */
@@ -156,13 +166,18 @@ export class Vmm extends EventEmitter<VmmEvents> implements AsyncDisposable {
     return this.#ended.promise
   }
 
-  #change(request: VmmRequest, action: () => Promise<void> | void): Promise<void> {
+  #configure(given: unknown): void {
+    this.#config = parseVmConfig(given)
+    this.#given = Object(given)
+  }
+
+  #change(request: VmmRequest, action: () => Promise<void> | void, details = {}): Promise<void> {
     return this.#changes.run(async () => {
       if (this.#closing !== undefined) throw new TsvmmError('ERR_ABORTED', { operation: request })
       const verdict = judgeVmm(request, this.state)
       if (verdict === 'already') return
       if (verdict === 'deny') throw new TsvmmError('ERR_VM_STATE', { operation: request, state: this.state })
-      if (verdict !== 'accept') throw new TsvmmError(verdict, {})
+      if (verdict !== 'accept') throw new TsvmmError(verdict, details)
       await action()
     })
   }
