@@ -244,12 +244,36 @@ test('headers and bodies that take too long end the connection', async t => {
   t.is(served.vmm.state, 'absent')
 })
 
+test('a change may take longer than its request may take to arrive', async t => {
+  await using served = await ServedVmm.start({ headersTimeoutMs: 100, requestTimeoutMs: 200 })
+  await served.put('/vm.create', config)
+  const gate = Promise.withResolvers<void>()
+  served.machines.delay = gate.promise
+  const booted = served.put('/vm.boot')
+  setTimeout(() => gate.resolve(), 1_000)
+  t.is((await booted).status, 204)
+})
+
+test('garbage after a request that is being carried out is not answered in its place', async t => {
+  await using served = await ServedVmm.start()
+  await served.put('/vm.create', config)
+  const gate = Promise.withResolvers<void>()
+  served.machines.delay = gate.promise
+  using client = new RawClient(served.socketPath)
+  client.send('PUT /api/v1/vm.boot HTTP/1.1\r\n\r\n')
+  await until(() => served.machines.configs.length > 0)
+  client.send('\0\0\0\0')
+  t.is(await client.rest(), '')
+  gate.resolve()
+  await until(() => served.vmm.state === 'running')
+})
+
 test('a connection that is kept is not ended for being idle', async t => {
   await using served = await ServedVmm.start({ headersTimeoutMs: 100, requestTimeoutMs: 200 })
   using client = new RawClient(served.socketPath)
   client.send('GET /api/v1/vmm.ping HTTP/1.1\r\n\r\n')
   await client.expect(/\}/)
-  await new Promise(resolve => setTimeout(resolve, 1_500))
+  await new Promise(resolve => setTimeout(resolve, 1_000))
   client.send('GET /api/v1/vmm.ping HTTP/1.1\r\n\r\n')
   t.regex(await client.expect(/\}/), /^HTTP\/1\.1 200 /)
 })

@@ -1,5 +1,5 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
-import type { Socket } from 'node:net'
+import { Socket } from 'node:net'
 import { reasonOf, TsvmmError } from '../util/errors.ts'
 import type { Log } from '../util/log.ts'
 import { type Listener, listen } from './listener.ts'
@@ -21,7 +21,7 @@ export interface ApiServerOptions extends Omit<ApiContext, 'warn'> {
 /** Cloud Hypervisor's. */
 const maximumConnections = 10
 /** Requests of one connection that wait for an answer. */
-const maximumPipelined = 16
+const maximumPipelined = 4
 const maximumHeaderBytes = 16 * 1024
 /** How long a connection may take for its last answer when the server closes. */
 const closeTimeoutMs = 1_000
@@ -48,10 +48,12 @@ export class ApiServer implements AsyncDisposable {
     const { vmm, buildVersion, apiVersion, log } = options
     this.#context = { vmm, buildVersion, apiVersion, warn: message => log.warn(message) }
     this.#log = log
+    const { headersTimeoutMs = 10_000, requestTimeoutMs = 30_000 } = options
     this.#server = createServer({
-      headersTimeout: options.headersTimeoutMs ?? 10_000,
-      requestTimeout: options.requestTimeoutMs ?? 30_000,
-      connectionsCheckingInterval: 500,
+      headersTimeout: headersTimeoutMs,
+      requestTimeout: requestTimeoutMs,
+      // Seldom: beside an idle guest nothing else wakes this process.
+      connectionsCheckingInterval: headersTimeoutMs / 2,
       maxHeaderSize: maximumHeaderBytes,
       // Clients keep one connection for as long as they live.
       keepAliveTimeout: 0,
@@ -63,7 +65,12 @@ export class ApiServer implements AsyncDisposable {
       if (!announcesTooMuch(request)) response.writeContinue()
       this.#serve(request, response)
     })
-    this.#server.on('clientError', (error, socket) => refuseConnection(socket, clientErrorReply(error)))
+    this.#server.on('clientError', (error, socket) => {
+      // An answer that is still due must not be taken for this one.
+      const isWaiting = socket instanceof Socket && (this.#waiting.get(socket) ?? 0) > 0
+      if (isWaiting || !socket.writable) socket.destroy()
+      else refuseConnection(socket, clientErrorReply(error))
+    })
   }
 
   /** Answers what has been asked, then gives socket and lock back. Idempotent. */
@@ -202,7 +209,6 @@ function refuseConnection(
   socket: NodeJS.WritableStream & { destroySoon?(): void },
   { status, body = '' }: Reply,
 ): void {
-  if (!socket.writable) return
   socket.write(
     `HTTP/1.1 ${status} \r\nServer: Cloud Hypervisor API\r\nConnection: close\r\nContent-Type: application/json\r\n` +
       `Content-Length: ${body.length}\r\n\r\n${body}`,

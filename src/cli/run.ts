@@ -28,9 +28,7 @@ export async function runMachine(flags: RunFlags, verbosity: number): Promise<nu
   const outlivesVm = flags.shutdown === false
   if (outlivesVm && isAlone) throw invalid('--no-shutdown', 'needs --api-socket: nobody could end the program')
   const vmm = new Vmm({ outlivesVm, ...(flags.kvm === undefined ? {} : { kvmPath: flags.kvm }) })
-  let isStopped = false
   const onSignal = () => {
-    isStopped = true
     // What fails in that is thrown where the VMM is disposed of.
     vmm.close().catch(() => {})
   }
@@ -49,9 +47,9 @@ export async function runMachine(flags: RunFlags, verbosity: number): Promise<nu
       await vmm.boot()
     }
   } catch (error) {
-    if (!isStopped) throw error
-    // A signal that comes while the machine is built or boots is no failure.
-    log.info(`stopped by a signal: ${reasonOf(error)}`)
+    if (!vmm.isClosing) throw error
+    // A signal or a client that ends it while the machine is built or boots is no failure.
+    log.info(`ended before it ran: ${reasonOf(error)}`)
   }
   return codeOf(await vmm.wait())
 }

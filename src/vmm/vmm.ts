@@ -64,6 +64,11 @@ export class Vmm extends EventEmitter<VmmEvents> implements AsyncDisposable {
     return state === 'running' || state === 'paused' ? state : 'created'
   }
 
+  /** It has ended, or is about to: changes are refused. */
+  get isClosing(): boolean {
+    return this.#closing !== undefined
+  }
+
   /** Keeps a VmConfigInput for boot, checked here. Throws ERR_CONFIG_INVALID naming what is wrong, and ERR_VM_EXISTS. */
   create(config: unknown): Promise<void> {
     return this.#change('create', () => this.#configure(config))
@@ -173,7 +178,7 @@ export class Vmm extends EventEmitter<VmmEvents> implements AsyncDisposable {
 
   #change(request: VmmRequest, action: () => Promise<void> | void, details = {}): Promise<void> {
     return this.#changes.run(async () => {
-      if (this.#closing !== undefined) throw new TsvmmError('ERR_ABORTED', { operation: request })
+      if (this.isClosing) throw new TsvmmError('ERR_ABORTED', { operation: request })
       const verdict = judgeVmm(request, this.state)
       if (verdict === 'already') return
       if (verdict === 'deny') throw new TsvmmError('ERR_VM_STATE', { operation: request, state: this.state })
@@ -216,7 +221,7 @@ export class Vmm extends EventEmitter<VmmEvents> implements AsyncDisposable {
     this.#vm = undefined
     this.#tell('vm', 'shutdown')
     this.emit('vm-exit', exit)
-    if (this.#options.outlivesVm !== true && this.#closing === undefined) this.#end(exit)
+    if (this.#options.outlivesVm !== true && !this.isClosing) this.#end(exit)
   }
 
   #end(end: VmmEnd): void {
