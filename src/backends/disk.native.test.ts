@@ -17,7 +17,7 @@ function image(t: ExecutionContext, sizeBytes: number): string {
   return path
 }
 
-const open = (path: string, change: { isReadOnly?: boolean; isDirect?: boolean } = {}) =>
+const open = (path: string, change: { isReadOnly?: boolean; isDirect?: boolean; isFormatUnknown?: boolean } = {}) =>
   openDisk({ path, isReadOnly: false, isDirect: false, ...change })
 
 test('a raw image has the size of its whole sectors', t => {
@@ -50,6 +50,18 @@ test('what cannot be a disk is refused by name', t => {
     const error = t.throws(() => open(path), { code: 'ERR_DISK' })
     t.regex(error?.message ?? '', reason)
     t.true(error?.message.startsWith(`--disk ${path}: `))
+  }
+})
+
+test('an image of unknown format must not claim one', t => {
+  const path = image(t, 8192)
+  for (const isDirect of [false, true]) {
+    open(path, { isFormatUnknown: true, isDirect }).close()
+    writeFileSync(path, Buffer.from('QFI\u00fb'.padEnd(8192, '\0'), 'latin1'))
+    const message = `--disk ${path}: is a qcow2 image; say image_type=raw if it is to be taken for raw`
+    t.throws(() => open(path, { isFormatUnknown: true, isDirect }), { code: 'ERR_DISK', message })
+    open(path, { isDirect }).close()
+    writeFileSync(path, Buffer.alloc(8192))
   }
 })
 

@@ -1,6 +1,7 @@
-import { closeSync, constants, fstatSync, openSync } from 'node:fs'
+import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs'
 import { addon } from '../native/addon.ts'
 import { reasonOf, TsvmmError } from '../util/errors.ts'
+import { claimedFormat, footerBytes, signatureBytes } from './image-format.ts'
 
 const sectorBytes = 512
 const pageBytes = 4096
@@ -23,10 +24,12 @@ export interface DiskOptions {
   readonly path: string
   readonly isReadOnly: boolean
   readonly isDirect: boolean
+  /** Nobody has said that it is raw: one that claims another format is refused. */
+  readonly isFormatUnknown?: boolean
 }
 
 /** Opens and locks a disk: one writer or any number of readers. Throws ERR_DISK or ERR_DISK_LOCKED naming the path. */
-export function openDisk({ path, isReadOnly, isDirect }: DiskOptions): OpenDisk {
+export function openDisk({ path, isReadOnly, isDirect, isFormatUnknown = false }: DiskOptions): OpenDisk {
   let fd: number | undefined
   try {
     const access = isReadOnly ? constants.O_RDONLY : constants.O_RDWR
@@ -38,12 +41,28 @@ export function openDisk({ path, isReadOnly, isDirect }: DiskOptions): OpenDisk 
     const probe = addon().probeDisk(fd)
     const sizeBytes = probe.sizeBytes - (probe.sizeBytes % sectorBytes)
     if (sizeBytes === 0) throw new Error('is smaller than a sector')
+    if (isFormatUnknown) refuseOtherFormats(fd, probe.sizeBytes)
     if (!addon().lockFile(fd, isReadOnly ? 'shared' : 'exclusive')) throw new TsvmmError('ERR_DISK_LOCKED', { path })
     return opened(fd, sizeBytes, probe, isDirect)
   } catch (cause) {
     if (fd !== undefined) closeSync(fd)
     if (cause instanceof TsvmmError) throw cause
     throw new TsvmmError('ERR_DISK', { path, reason: reasonOf(cause) }, { cause })
+  }
+}
+
+function refuseOtherFormats(fd: number, sizeBytes: number): void {
+  // Opened anew, because direct reads would need aligned buffers.
+  const plain = openSync(`/proc/self/fd/${fd}`, 'r')
+  try {
+    const read = (position: number, length: number) => {
+      const bytes = new Uint8Array(length)
+      return bytes.subarray(0, readSync(plain, bytes, { position }))
+    }
+    const format = claimedFormat(read(0, signatureBytes), read(sizeBytes - footerBytes, footerBytes))
+    if (format !== undefined) throw new Error(`is a ${format} image; say image_type=raw if it is to be taken for raw`)
+  } finally {
+    closeSync(plain)
   }
 }
 

@@ -33,27 +33,34 @@ const unused: Readonly<Record<string, Readonly<Record<string, Predicate>>>> = {
   payload: { igvm: never, host_data: never, fw_cfg_config: never },
   disks: {
     ...{ iommu: isOff, vhost_user: isOff, vhost_socket: never, rate_limiter_config: never, rate_limit_group: never },
-    ...{ queue_affinity: isEmptyList, backing_files: isOff, lock_granularity: is('Full'), pci_segment: isZero },
-    ...{ pci_device_id: never },
+    ...{ queue_affinity: isEmptyList, backing_files: isOff, disable_io_uring: isOff, disable_aio: isOff },
+    // The whole file is locked, and with it every range.
+    ...{ lock_granularity: is('Full', 'ByteRange'), pci_segment: isZero, pci_device_id: never },
   },
   net: {
     ...{ iommu: isOff, vhost_user: isOff, vhost_socket: never, vhost_mode: is('Client'), rate_limiter_config: never },
     ...{ pci_segment: isZero, pci_device_id: never },
   },
-  rng: { iommu: isOff },
+  rng: { iommu: isOff, id: never, pci_segment: isZero, pci_device_id: never },
   serial: { iommu: isOff, socket: never },
-  console: { iommu: isOff, socket: never },
+  console: { iommu: isOff, socket: never, id: never, pci_segment: isZero, pci_device_id: never },
   platform: {
-    ...{ num_pci_segments: value => value === 1, iommu_segments: isEmptyList, iommu_address_width_bits: never },
+    ...{ num_pci_segments: value => value === 1, iommu_segments: isEmptyList },
+    ...{ iommu_address_width_bits: value => value === 64, iommufd_fd: never },
     ...{ tdx: isOff, sev_snp: isOff, iommufd: isOff, vfio_p2p_dma: value => value === true },
     ...{ system_manufacturer: never, system_product_name: never, system_version: never, system_family: never },
     ...{ system_sku_number: never, chassis_asset_tag: never },
   },
 }
 
+/** Names that newer versions give to fields. */
+const aliases: Readonly<Record<string, Readonly<Record<string, string>>>> = {
+  platform: { system_serial_number: 'serial_number', system_uuid: 'uuid' },
+}
+
 /** Values of fields that the schema does have. */
 const unsupportedValues: Readonly<Record<string, Readonly<Record<string, Predicate>>>> = {
-  disks: { image_type: is('Qcow2', 'FixedVhd', 'Vhdx', 'Vmdk', 'Unknown') },
+  disks: { image_type: is('Qcow2', 'FixedVhd', 'Vhdx', 'Vmdk') },
   serial: { mode: is('Pty', 'Socket') },
   console: { mode: is('Pty', 'Socket') },
 }
@@ -95,13 +102,22 @@ function withoutNulls(object: Record<string, unknown>): Record<string, unknown> 
 function checkedSection(section: string, value: unknown): unknown {
   if (!isObject(value)) return value
   const result: Record<string, unknown> = {}
-  for (const [field, content] of Object.entries(withoutNulls(value))) {
+  for (const [name, content] of Object.entries(withoutNulls(value))) {
+    const field = nameOf(section, name)
+    if (Object.hasOwn(result, field)) {
+      throw new TsvmmError('ERR_CONFIG_INVALID', { option: flagOf(section), reason: `${field}: is there twice` })
+    }
     if (unsupportedValues[section]?.[field]?.(content)) refuse(section, field, content)
     const isUnused = ownPredicate(section, field)
     if (isUnused === undefined) result[field] = content
     else if (!isUnused(content)) refuse(section, field)
   }
   return result
+}
+
+function nameOf(section: string, field: string): string {
+  const names = Object.hasOwn(aliases, section) ? aliases[section] : undefined
+  return names !== undefined && Object.hasOwn(names, field) ? (names[field] ?? field) : field
 }
 
 function ownPredicate(section: string, field: string): Predicate | undefined {

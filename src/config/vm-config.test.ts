@@ -198,6 +198,60 @@ test('one terminal serves one device', t => {
   refuses(t, { serial: file, console: file }, '--console: file: log is taken by --serial')
 })
 
+/** What Cloud Hypervisor 53 answers for a machine of two vCPUs with a disk and a card. */
+const asCloudHypervisorSaysIt = {
+  cpus: {
+    ...{ boot_vcpus: 2, max_vcpus: 2, kvm_hyperv: false, max_phys_bits: 46, features: { amx: false }, nested: true },
+    ...{ core_scheduling: 'Vm', profile: 'Host' },
+  },
+  memory: {
+    ...{ size: 536870912, mergeable: false, hotplug_method: 'Acpi', shared: false, hugepages: false, prefault: false },
+    ...{ reserve: false, thp: true },
+  },
+  payload: { kernel: 'k', cmdline: 'x' },
+  disks: [
+    {
+      ...{
+        pci_segment: 0,
+        path: 'd',
+        readonly: false,
+        direct: false,
+        num_queues: 1,
+        queue_size: 128,
+        vhost_user: false,
+      },
+      ...{ disable_io_uring: false, disable_aio: false, backing_files: false, sparse: true, image_type: 'Unknown' },
+      lock_granularity: 'ByteRange',
+    },
+  ],
+  net: [
+    {
+      ...{ pci_segment: 0, mac: '52:54:00:00:00:01', num_queues: 2, queue_size: 256, vhost_user: false },
+      ...{ vhost_mode: 'Client', offload_tso: true, offload_ufo: true, offload_csum: true },
+    },
+  ],
+  rng: { pci_segment: 0, src: '/dev/urandom' },
+  serial: { mode: 'Null' },
+  console: { mode: 'Tty', pci_segment: 0 },
+  debug_console: { mode: 'Off', iobase: 233 },
+  ...{ pvpanic: false, iommu: false, watchdog: false, landlock_enable: false },
+  platform: {
+    ...{ num_pci_segments: 1, iommu_address_width_bits: 64, system_serial_number: 'x', iommufd: false },
+    vfio_p2p_dma: true,
+  },
+}
+
+test('what Cloud Hypervisor says of a machine describes the same machine', t => {
+  const config = parseVmConfig(asCloudHypervisorSaysIt)
+  t.like(config, {
+    platform: { serial_number: 'x' },
+    disks: { 0: { id: '_disk0', image_type: 'Unknown' } },
+    net: { 0: { id: '_net1' } },
+  })
+  refuses(t, { platform: { uuid: 'a', system_uuid: 'b' } }, '--platform: uuid: is there twice')
+  refuses(t, { platform: { system_family: 'f' } }, '--platform: system_family: is not supported yet')
+})
+
 test('whatever comes in, a configuration or a named error comes out', t => {
   fc.assert(
     fc.property(fc.jsonValue({ maxDepth: 4 }), junk => {

@@ -52,7 +52,8 @@ export const diskSchema = z.strictObject({
   id: z.optional(text),
   serial: z.optional(z.string()),
   sparse: z._default(z.boolean(), true),
-  image_type: z._default(z.enum(['Raw']), 'Raw'),
+  /** Unknown is what clients write that leave it to us: raw, unless the image claims something else. */
+  image_type: z._default(z.enum(['Raw', 'Unknown']), 'Raw'),
 })
 
 export const netSchema = z.strictObject({

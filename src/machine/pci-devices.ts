@@ -80,7 +80,7 @@ async function consoleOf(config: VmConfig, vm: KvmVirtualMachine, onEnd: () => v
 function diskOf(config: DiskConfig, vm: KvmVirtualMachine): VirtioDevice {
   const { path, readonly: isReadOnly, direct: isDirect, sparse: isSparse, num_queues, queue_size, id } = config
   const name = id ?? path
-  const disk = openDisk({ path, isReadOnly, isDirect })
+  const disk = openDisk({ path, isReadOnly, isDirect, isFormatUnknown: config.image_type === 'Unknown' })
   return new VirtioBlk({
     name,
     sizeBytes: disk.sizeBytes,

@@ -1,0 +1,20 @@
+import test from 'ava'
+import { claimedFormat } from './image-format.ts'
+
+const bytes = (text: string) => Buffer.from(text.padEnd(32, '\0'), 'latin1')
+const none = new Uint8Array(512)
+
+test('images claim a format with their first bytes, a fixed VHD with its footer', t => {
+  t.is(claimedFormat(bytes('QFI\u00fb'), none), 'qcow2')
+  t.is(claimedFormat(bytes('vhdxfile'), none), 'VHDX')
+  t.is(claimedFormat(bytes('conectix'), none), 'VHD')
+  t.is(claimedFormat(bytes('KDMV'), none), 'VMDK')
+  t.is(claimedFormat(bytes('# Disk DescriptorFile'), none), 'VMDK')
+  t.is(claimedFormat(none, bytes('conectix')), 'VHD')
+})
+
+test('what claims nothing may be raw', t => {
+  t.is(claimedFormat(none, none), undefined)
+  t.is(claimedFormat(new Uint8Array(0), new Uint8Array(0)), undefined)
+  t.is(claimedFormat(bytes('QFI'), bytes('QFI\u00fb')), undefined)
+})
