@@ -93,7 +93,7 @@ export function addFlags(program: Command): void {
   for (const each of [...machineFlags, ...programFlags]) {
     const takesOne = each.flag.includes('<') && !each.flag.includes('...')
     const option = new Option(each.flag, helpOf(each))
-if (takesOne) option.argParser(once(each.flag.includes('<PATH>')))
+    if (takesOne) option.argParser(once(each.flag.includes('<PATH>')))
     program.addOption(option)
   }
   program.option(
