@@ -89,7 +89,8 @@ std::optional<uint64_t> ecam_address(const Piece& piece) {
   const auto bus = (selected >> 16) & 0xff;
   if ((selected & 0x8000'0000) == 0 || bus >= piece.span->ecam_buses) return {};
   const auto function = (selected >> 8) & 0xffff;
-  return piece.span->ecam_address + (uint64_t{function} << 12) + (selected & 0xfc) + (piece.offset - piece.span->offset);
+  return piece.span->ecam_address + (uint64_t{function} << 12) + (selected & 0xfc) +
+         (piece.offset - piece.span->offset);
 }
 
 uint32_t read_piece(const Piece& piece, TrapSink& sink, AccessCounters& counters, const WindowTable* memory) {

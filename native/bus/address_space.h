@@ -72,8 +72,8 @@ struct AccessCounters {
   std::atomic<uint64_t> unmapped = 0;
 };
 
-// One guest access of 1 to 8 bytes. It is cut at window and span borders and into pieces of 1, 2 or 4 bytes. `memory` is
-// where ECAM spans lead; without it nothing is there.
+// One guest access of 1 to 8 bytes. It is cut at window and span borders and into pieces of 1, 2 or 4 bytes. `memory`
+// is where ECAM spans lead; without it nothing is there.
 void access_read(const WindowTable& table, uint64_t address, std::span<uint8_t> data, TrapSink& sink,
                  AccessCounters& counters, const WindowTable* memory = nullptr);
 void access_write(const WindowTable& table, uint64_t address, std::span<const uint8_t> data, TrapSink& sink,
