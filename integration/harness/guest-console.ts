@@ -68,8 +68,10 @@ export class GuestConsole {
     await this.waitFor(/Password: $/)
     this.type('tsvmm\n')
     await this.waitFor(/# $/)
-    // Plain output: no prompt, no echo, no line editing to tell apart from what commands print.
-    this.type("stty -echo cols 500; PS1='' PS2=''; bind 'set enable-bracketed-paste off' 2>/dev/null; echo qui''et\n")
+    // Plain output: no prompt, no echo, no line editing, no kernel messages in between to tell apart from what commands print.
+    this.type(
+      "dmesg -n 1; stty -echo cols 500; PS1='' PS2=''; bind 'set enable-bracketed-paste off' 2>/dev/null; echo qui''et\n",
+    )
     await this.waitFor(/quiet\n/)
   }
 
