@@ -51,8 +51,7 @@ bool read_mapping_options(Napi::Object object, MappingOptions& options) {
   return true;
 }
 
-// Reads a file's bytes into one piece of guest memory. EIO where the file ends early. Its pages are neither populated
-// first nor read by several threads: with transparent huge pages, which are the default, both were no quicker.
+// Reads a file's bytes into one piece of guest memory. EIO where the file ends early.
 Result<> read_piece(int fd, std::span<std::byte> piece, uint64_t offset) {
   while (!piece.empty()) {
     const auto count = pread(fd, piece.data(), piece.size(), static_cast<off_t>(offset));
