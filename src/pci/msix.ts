@@ -52,7 +52,9 @@ export class Msix {
   writeTable(offset: number, width: AccessWidth, value: number): void {
     const { barBytes, tableOffset } = this.#options
     writeUint(barBytes, tableOffset + offset, width, value)
-    this.#apply(Math.floor(offset / entryBytes))
+    const [first, last] = [Math.floor(offset / entryBytes), Math.floor((offset + width - 1) / entryBytes)]
+    this.#apply(first)
+    if (last !== first) this.#apply(last)
   }
 
   /** Pending bits; `offset` counts from their start. */
