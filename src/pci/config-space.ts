@@ -72,6 +72,13 @@ export class ConfigSpace {
     }
   }
 
+  /** To power-on state: what the guest may write is zero there. */
+  reset(): void {
+    for (const [index, mask] of this.#mask.entries()) {
+      if (mask !== 0) this.bytes[index] = (this.bytes[index] ?? 0) & ~mask
+    }
+  }
+
   /** Appends a capability, its id and body without the pointer; returns where it begins. */
   addCapability(id: number, body: Uint8Array): number {
     const offset = this.#nextCapability

@@ -7,6 +7,8 @@ import { type ConfigSpace, pciHeader } from './config-space.ts'
 const command = { memory: 0x2, busMaster: 0x4, interruptDisable: 0x400 } as const
 const memory64 = 0x4
 const barRegisters = 6
+/** The lowest four bits of a BAR say what kind it is. */
+const smallestBar = 16
 
 interface Bar {
   readonly index: number
@@ -35,7 +37,7 @@ export class PciFunction implements Component {
   /** Adds a 64-bit BAR (it takes two registers) whose registers are `window`; a power of two in size. */
   addBar(index: number, window: RegisterWindow, address: number): void {
     const { sizeBytes } = window
-    const isPower = (sizeBytes & (sizeBytes - 1)) === 0
+    const isPower = sizeBytes >= smallestBar && (sizeBytes & (sizeBytes - 1)) === 0
     if (!isPower || index + 1 >= barRegisters) throw new RangeError(`BAR ${index} of ${this.name}`)
     const offset = pciHeader.bars + 4 * index
     this.config.allow(offset, 4, ~(sizeBytes - 1) >>> 0)
@@ -66,7 +68,7 @@ export class PciFunction implements Component {
   resume(): void {}
 
   reset(): void {
-    this.config.set(pciHeader.command, 2, 0)
+    this.config.reset()
     for (const { index, powerOnAddress } of this.#bars) this.#setBarAddress(index, powerOnAddress)
     this.#mapBars()
   }
