@@ -27,7 +27,7 @@ class Counting extends PciFunction {
 function aSegment() {
   const bus = new SoftwareBus()
   const segment = new PciSegment(0, bus, ecam)
-  const ports = new ConfigPorts(segment)
+  const ports = new ConfigPorts(ecam, 1)
   bus.map('pio', addressPort, ports)
   const identity = (device: number) => ({
     ...{ vendor: 0x1af4, device, baseClass: 0x01, subclass: 0x80, revision: 1 },

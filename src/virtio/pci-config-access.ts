@@ -1,8 +1,17 @@
-import type { AccessWidth, RegisterWindow } from '../bus/registers.ts'
+import type { AccessWidth, RegisterWindow, Span } from '../bus/registers.ts'
 import type { ConfigSpace } from '../pci/config-space.ts'
 import { readUint, writeUint } from '../util/bytes.ts'
 
 const field = { bar: 4, offset: 8, length: 12, data: 16 } as const
+
+interface Piece {
+  readonly span: Span | undefined
+  /** Within the BAR. */
+  readonly offset: number
+  readonly width: AccessWidth
+  /** Within the access. */
+  readonly position: number
+}
 
 /**
  * A window through configuration space into the BAR (virtio 1.2 §4.1.4.9), for firmware that cannot map it: bar, offset and
@@ -28,24 +37,42 @@ export class PciConfigAccess {
     return offset >= this.dataRegister.offset && offset < this.dataRegister.offset + 4
   }
 
-  read(_offset: number, _width: AccessWidth): number {
-    const place = this.#place()
-    if (place === undefined) return 0
-    const span = this.#window.spans.find(
-      each => place.offset >= each.offset && place.offset < each.offset + each.lengthBytes,
-    )
-    if (span?.read === 'bytes') return Number(readUint(this.#window.bytes, place.offset, place.width))
-    return this.#window.read(place.offset, place.width)
+  /** The low bytes, as many as `length` says. */
+  read(): number {
+    let value = 0
+    for (const { span, offset, width, position } of this.#pieces()) {
+      let piece = 0xffff_ffff
+      if (span?.read === 'bytes') piece = Number(readUint(this.#window.bytes, offset, width))
+      else if (span?.read === 'trap') piece = this.#window.read(offset, width)
+      value += (piece % 2 ** (8 * width)) * 2 ** (8 * position)
+    }
+    return value
   }
 
-  write(_offset: number, _width: AccessWidth, value: number): void {
+  write(value: number): void {
+    for (const { span, offset, width, position } of this.#pieces()) {
+      const piece = Math.floor(value / 2 ** (8 * position)) % 2 ** (8 * width)
+      if (span?.write === 'bytes') writeUint(this.#window.bytes, offset, width, piece)
+      else if (span?.write === 'trap') this.#window.write(offset, width, piece)
+    }
+  }
+
+  /** The access in parts that lie in one span, or in none, each. */
+  *#pieces(): Generator<Piece> {
     const place = this.#place()
     if (place === undefined) return
-    const span = this.#window.spans.find(
-      each => place.offset >= each.offset && place.offset < each.offset + each.lengthBytes,
-    )
-    if (span?.write === 'bytes') writeUint(this.#window.bytes, place.offset, place.width, value)
-    else if (span?.write === 'trap') this.#window.write(place.offset, place.width, value)
+    const spanAt = (offset: number) =>
+      this.#window.spans.find(span => offset >= span.offset && offset < span.offset + span.lengthBytes)
+    let position = 0
+    while (position < place.width) {
+      const offset = place.offset + position
+      const span = spanAt(offset)
+      const left = place.width - position
+      const room = span === undefined ? 1 : span.offset + span.lengthBytes - offset
+      const width = left >= 4 && room >= 4 ? 4 : left >= 2 && room >= 2 ? 2 : 1
+      yield { span, offset, width, position }
+      position += width
+    }
   }
 
   /** Only what §4.1.4.9.1 allows: BAR 0, a length of 1, 2 or 4, aligned to it and within the BAR. */

@@ -2,53 +2,20 @@ import type { Bus } from '../bus/bus.ts'
 import type { AccessWidth, RegisterWindow, Span } from '../bus/registers.ts'
 import type { MsiRoute, MsiRouter } from '../interrupts/interrupts.ts'
 import type { EventFd } from '../memory/event-fd.ts'
-import type { ConfigSpace, PciIdentity } from '../pci/config-space.ts'
+import type { ConfigSpace } from '../pci/config-space.ts'
 import { PciFunction } from '../pci/function.ts'
 import { Msix } from '../pci/msix.ts'
 import type { PciSegment } from '../pci/segment.ts'
 import type { Component, DeviceDescription } from '../state/component.ts'
-import { writeUint } from '../util/bytes.ts'
-import {
-  commonConfig,
-  commonConfigBytes,
-  commonConfigSpans,
-  deviceStatus,
-  keepBanked,
-  noVector,
-  powerOnState,
-  refreshBytes,
-  type TransportState,
-} from './common-config.ts'
+import { CommonConfig, commonConfigBytes, commonConfigSpans } from './common-config.ts'
 import type { VirtioDevice } from './device.ts'
 import { PciConfigAccess } from './pci-config-access.ts'
+import { addStructures, identityOf, virtioBar } from './pci-layout.ts'
 import type { Vring } from './queue-backend.ts'
+import { type Doorbells, QueueDoorbells } from './queue-doorbells.ts'
 
-/** BAR 0, laid out as Cloud Hypervisor's. */
-export const virtioBar = {
-  sizeBytes: 0x8_0000,
-  alignment: 0x80_0000,
-  common: 0x0,
-  isr: 0x2000,
-  device: 0x4000,
-  deviceBytes: 0x1000,
-  notify: 0x6000,
-  notifyMultiplier: 4,
-  notifyBytes: 0x1000,
-  msixTable: 0x8000,
-  pba: 0x4_8000,
-} as const
-
-const vendorCapability = 0x09
-/** virtio 1.2 §4.1.4. */
-const capabilityTypes = { common: 1, notify: 2, isr: 3, device: 4, pci: 5 } as const
-const vendorVirtio = 0x1af4
-const firstModernDevice = 0x1040
-const interruptCause = { queue: 1, config: 2 } as const
-
-export interface Doorbells {
-  attach(eventFd: EventFd, address: number): void
-  detach(eventFd: EventFd, address: number): void
-}
+/** The bit of the ISR status for a changed configuration (virtio 1.2 §4.1.4.5); queues have MSI-X and nothing else. */
+const configInterrupt = 2
 
 export interface PciTransportOptions {
   readonly device: VirtioDevice
@@ -70,46 +37,49 @@ export class VirtioPciTransport implements Component, RegisterWindow {
   readonly #device: VirtioDevice
   readonly #function: PciFunction
   readonly #msix: Msix
+  readonly #common: CommonConfig
+  /** As many as there are queues, and one for configuration changes; the driver says which is whose. */
   readonly #vectors: readonly MsiRoute[]
-  readonly #doorbells: Doorbells
-  readonly #queueDoorbells: readonly EventFd[]
+  readonly #doorbells: QueueDoorbells
   /** Signalled where the driver wants no interrupt: nobody listens. */
   readonly #nobody: EventFd
-  readonly #features: bigint
-  #doorbellAddress: number | undefined
-  #state: TransportState
+  /** The back end was started and not stopped since. */
   #isRunning = false
   #isPaused = false
   #reset: Promise<void> | undefined
+  #closed: Promise<void> | undefined
 
   constructor(options: PciTransportOptions) {
     const { device, segment } = options
     this.name = `_virtio-pci-${device.name}`
     this.#device = device
-    this.#features = device.features
-    this.#doorbells = options.doorbells
-    this.#state = powerOnState(device.queueSizes)
     this.#vectors = Array.from({ length: device.queueSizes.length + 1 }, () => options.router.allocate())
-    this.#queueDoorbells = device.queueSizes.map(() => options.createEventFd())
+    this.#doorbells = new QueueDoorbells(
+      device.queueSizes.map(() => options.createEventFd()),
+      options.doorbells,
+    )
     this.#nobody = options.createEventFd()
+    this.#common = new CommonConfig({
+      bytes: this.bytes.subarray(virtioBar.common, virtioBar.common + commonConfigBytes),
+      queueSizes: device.queueSizes,
+      features: device.features,
+      vectors: this.#vectors.length,
+      onReset: () => this.#beginReset(),
+      onReady: () => this.#start(),
+    })
     this.slot = segment.freeSlot()
     const config = segment.configSpace(this.slot, identityOf(device.type))
-    const access = addCapabilities(config, this, device)
+    const access = new PciConfigAccess(config, addStructures(config, device.config.length), this)
     this.#msix = new Msix({
-      config,
-      routes: this.#vectors,
-      bar: 0,
-      barBytes: this.bytes,
-      tableOffset: virtioBar.msixTable,
-      pbaOffset: virtioBar.pba,
+      ...{ config, routes: this.#vectors, bar: 0, barBytes: this.bytes },
+      ...{ tableOffset: virtioBar.msixTable, pbaOffset: virtioBar.pba },
     })
     this.spans = this.#allSpans()
     this.#function = new TransportFunction(this.name, config, options.bus, this.#msix, access)
-    this.#function.onBarMoved = (_, address) => this.#moveDoorbells(address)
+    this.#function.onBarMoved = (_, address) => this.#doorbells.move(address)
     this.#function.addBar(0, this, options.barAddress)
     segment.plug(this.slot, this.#function, [access.dataRegister])
     device.bind({ configChanged: () => this.#configChanged(), needsReset: () => this.#needsReset() })
-    refreshBytes(this.bytes, this.#state, this.#features)
     this.#showDeviceConfig()
   }
 
@@ -124,22 +94,21 @@ export class VirtioPciTransport implements Component, RegisterWindow {
 
   read(offset: number, width: AccessWidth): number {
     if (offset >= virtioBar.pba) return this.#msix.readPending(offset - virtioBar.pba, width)
-    if (offset === virtioBar.isr) {
-      const cause = this.#state.interruptStatus
-      this.#state.interruptStatus = 0
-      return cause
-    }
-    return 0
+    if (offset !== virtioBar.isr) return 0xffff_ffff
+    const { state } = this.#common
+    const cause = state.interruptStatus
+    state.interruptStatus = 0
+    return cause
   }
 
   write(offset: number, width: AccessWidth, value: number): void {
     if (offset < commonConfigBytes) {
-      this.#writeCommon(offset, width, value)
+      this.#common.write(offset, width, value)
     } else if (offset >= virtioBar.device && offset < virtioBar.notify) {
       this.#device.writeConfig(offset - virtioBar.device, width, value)
       this.#showDeviceConfig()
     } else if (offset >= virtioBar.notify && offset < virtioBar.msixTable) {
-      this.#queueDoorbells[(offset - virtioBar.notify) / virtioBar.notifyMultiplier]?.signal()
+      this.#doorbells.ring(offset - virtioBar.notify)
     } else if (offset >= virtioBar.msixTable && offset < virtioBar.pba) {
       this.#msix.writeTable(offset - virtioBar.msixTable, width, value)
     }
@@ -147,14 +116,14 @@ export class VirtioPciTransport implements Component, RegisterWindow {
 
   async pause(): Promise<void> {
     this.#isPaused = true
-    keepBanked(this.bytes, this.#state, this.#device.queueSizes)
+    this.#common.keep()
     await this.#reset
     await this.#stop()
   }
 
   resume(): void {
     this.#isPaused = false
-    if ((this.#state.status & deviceStatus.driverOk) !== 0) this.#start()
+    if (this.#common.isDriverReady) this.#start()
   }
 
   reset(): void {
@@ -163,14 +132,19 @@ export class VirtioPciTransport implements Component, RegisterWindow {
     this.#powerOn()
   }
 
-  async close(): Promise<void> {
+  close(): Promise<void> {
+    this.#closed ??= this.#close()
+    return this.#closed
+  }
+
+  async #close(): Promise<void> {
+    await this.#reset
     await this.#stop()
     this.#device.backend.close()
     await this.#device.close()
     await this.#function.close()
-    this.#moveDoorbells(undefined)
+    this.#doorbells.close()
     this.#msix.close()
-    for (const doorbell of this.#queueDoorbells) doorbell.close()
     this.#nobody.close()
   }
 
@@ -188,97 +162,40 @@ export class VirtioPciTransport implements Component, RegisterWindow {
     ]
   }
 
-  #writeCommon(offset: number, width: AccessWidth, value: number): void {
-    const state = this.#state
-    keepBanked(this.bytes, state, this.#device.queueSizes)
-    const queue = state.queues[state.queueSelect]
-    switch (offset) {
-      case commonConfig.deviceFeatureSelect:
-        state.deviceFeatureSelect = value
-        break
-      case commonConfig.driverFeatureSelect:
-        state.driverFeatureSelect = value
-        break
-      case commonConfig.configVector:
-        state.configVector = this.#validVector(value)
-        break
-      case commonConfig.deviceStatus:
-        this.#setStatus(value & 0xff)
-        break
-      case commonConfig.queueSelect:
-        state.queueSelect = value & 0xffff
-        break
-      case commonConfig.queueVector:
-        if (queue !== undefined) queue.vector = this.#validVector(value & 0xffff)
-        // The enable bit lies in the upper half of a 32-bit write.
-        if (width === 4 && queue !== undefined && value >>> 16 === 1) queue.isEnabled = true
-        break
-      case commonConfig.queueEnable:
-        // §4.1.4.3.2: a driver must not write 0.
-        if (queue !== undefined && value === 1) queue.isEnabled = true
-        break
-    }
-    refreshBytes(this.bytes, state, this.#features)
-  }
-
-  #validVector(vector: number): number {
-    return vector < this.#vectors.length ? vector : noVector
-  }
-
-  #setStatus(value: number): void {
-    const state = this.#state
-    if (value === 0) {
-      this.#beginReset()
-      return
-    }
-    const added = value & ~state.status
-    // §2.1.1: a driver does not clear bits but by a reset; NEEDS_RESET belongs to the device.
-    state.status |= value & ~deviceStatus.needsReset
-    if ((added & deviceStatus.featuresOk) !== 0 && !this.#acceptsFeatures()) state.status &= ~deviceStatus.featuresOk
-    if ((added & deviceStatus.driverOk) !== 0 && (state.status & deviceStatus.featuresOk) !== 0) this.#start()
-  }
-
-  #acceptsFeatures(): boolean {
-    const accepted = this.#state.driverFeatures
-    const isVersion1 = (accepted & (1n << 32n)) !== 0n
-    return isVersion1 && (accepted & ~this.#features) === 0n
-  }
-
   #start(): void {
-    if (this.#isRunning || this.#isPaused || (this.#state.status & deviceStatus.needsReset) !== 0) return
-    const vrings = this.#state.queues.flatMap((queue, index): Vring[] => {
-      const doorbell = this.#queueDoorbells[index]
+    if (this.#isRunning || this.#isPaused || this.#reset !== undefined || this.#common.needsReset) return
+    const { driverFeatures } = this.#common.state
+    // Also where it fails: a back end of two engines may have started one of them, which the reset stops.
+    this.#isRunning = true
+    try {
+      this.#device.negotiated(driverFeatures)
+      this.#device.backend.start(this.#vrings(), driverFeatures)
+    } catch (error) {
+      if (!isRefusal(error)) throw error
+      this.#needsReset()
+    }
+  }
+
+  #vrings(): Vring[] {
+    return this.#common.state.queues.flatMap((queue, index): Vring[] => {
+      const doorbell = this.#doorbells.eventFds[index]
       if (!queue.isEnabled || doorbell === undefined) return []
+      const { size: sizeEntries, descriptors, driver, device, nextAvailable, nextUsed } = queue
       return [
         {
-          index,
-          sizeEntries: queue.size,
-          descriptorTable: queue.descriptors,
-          availableRing: queue.driver,
-          usedRing: queue.device,
-          nextAvailable: queue.nextAvailable,
-          nextUsed: queue.nextUsed,
-          doorbell,
+          ...{ index, sizeEntries, descriptorTable: descriptors, availableRing: driver, usedRing: device },
+          ...{ nextAvailable, nextUsed, doorbell },
           interrupt: this.#vectors[queue.vector]?.eventFd ?? this.#nobody,
         },
       ]
     })
-    this.#device.negotiated(this.#state.driverFeatures)
-    try {
-      this.#device.backend.start(vrings, this.#state.driverFeatures)
-      this.#isRunning = true
-    } catch (error) {
-      // The rings that the driver named are not in its memory.
-      if (!(error instanceof RangeError)) throw error
-      this.#needsReset()
-    }
   }
 
   async #stop(): Promise<void> {
     if (!this.#isRunning) return
     this.#isRunning = false
     for (const { index, nextAvailable, nextUsed } of await this.#device.backend.stop()) {
-      const queue = this.#state.queues[index]
+      const queue = this.#common.state.queues[index]
       if (queue !== undefined) Object.assign(queue, { nextAvailable, nextUsed })
     }
   }
@@ -296,44 +213,40 @@ export class VirtioPciTransport implements Component, RegisterWindow {
   }
 
   #powerOn(): void {
-    for (const doorbell of this.#queueDoorbells) doorbell.drain()
-    this.#state = powerOnState(this.#device.queueSizes)
+    this.#doorbells.drain()
+    this.#common.powerOn()
     this.#device.reset()
     this.#showDeviceConfig()
-    refreshBytes(this.bytes, this.#state, this.#features)
   }
 
   #configChanged(): void {
     this.#showDeviceConfig()
-    this.#state.configGeneration = (this.#state.configGeneration + 1) & 0xff
+    this.#common.nextGeneration()
     this.#interruptForConfig()
   }
 
+  /** §2.1.2: a driver that is not ready is not interrupted. */
   #needsReset(): void {
-    this.#state.status |= deviceStatus.needsReset
-    if ((this.#state.status & deviceStatus.driverOk) !== 0) this.#interruptForConfig()
+    this.#common.setNeedsReset()
+    if (this.#common.isDriverReady) this.#interruptForConfig()
   }
 
   #interruptForConfig(): void {
-    writeUint(this.bytes, commonConfig.deviceStatus, 1, this.#state.status)
-    writeUint(this.bytes, commonConfig.configGeneration, 1, this.#state.configGeneration)
-    this.#state.interruptStatus |= interruptCause.config
-    this.#vectors[this.#state.configVector]?.eventFd.signal()
+    // Work of the device's that ends after it was closed.
+    if (this.#closed !== undefined) return
+    const { state } = this.#common
+    state.interruptStatus |= configInterrupt
+    this.#vectors[state.configVector]?.eventFd.signal()
   }
 
   #showDeviceConfig(): void {
     this.bytes.set(this.#device.config, virtioBar.device)
   }
+}
 
-  #moveDoorbells(barAddress: number | undefined): void {
-    const place = (base: number, index: number) => base + virtioBar.notify + index * virtioBar.notifyMultiplier
-    const old = this.#doorbellAddress
-    this.#queueDoorbells.forEach((doorbell, index) => {
-      if (old !== undefined) this.#doorbells.detach(doorbell, place(old, index))
-      if (barAddress !== undefined) this.#doorbells.attach(doorbell, place(barAddress, index))
-    })
-    this.#doorbellAddress = barAddress
-  }
+/** The rings that the driver named are not in its memory, or the host has no thread or descriptor to serve them with. */
+function isRefusal(error: unknown): boolean {
+  return error instanceof RangeError || (error instanceof Error && 'code' in error)
 }
 
 class TransportFunction extends PciFunction {
@@ -347,49 +260,12 @@ class TransportFunction extends PciFunction {
   }
 
   override readConfig(offset: number, width: AccessWidth): number {
-    return this.#access.holds(offset) ? this.#access.read(offset, width) : super.readConfig(offset, width)
+    return this.#access.holds(offset) ? this.#access.read() : super.readConfig(offset, width)
   }
 
   override writeConfig(offset: number, width: AccessWidth, value: number): void {
     super.writeConfig(offset, width, value)
     this.#msix.configWritten(offset, width)
-    if (this.#access.holds(offset)) this.#access.write(offset, width, value)
+    if (this.#access.holds(offset)) this.#access.write(value)
   }
-}
-
-/** Network and storage have classes of their own, everything else is "other". */
-function identityOf(type: number): PciIdentity {
-  const classes: Readonly<Record<number, readonly [number, number]>> = { 1: [0x02, 0x00], 2: [0x01, 0x80] }
-  const [baseClass, subclass] = classes[type] ?? [0xff, 0xff]
-  const device = firstModernDevice + type
-  return {
-    vendor: vendorVirtio,
-    device,
-    baseClass,
-    subclass,
-    revision: 1,
-    subsystemVendor: vendorVirtio,
-    subsystem: device,
-  }
-}
-
-/** The order of Cloud Hypervisor: common, ISR, device, notify, PCI access; MSI-X comes last. */
-function addCapabilities(config: ConfigSpace, window: RegisterWindow, device: VirtioDevice): PciConfigAccess {
-  const add = (type: number, offset: number, lengthBytes: number, extra = new Uint8Array(0)) => {
-    const body = new Uint8Array(14 + extra.length)
-    body[0] = 16 + extra.length
-    body[1] = type
-    writeUint(body, 6, 4, offset)
-    writeUint(body, 10, 4, lengthBytes)
-    body.set(extra, 14)
-    return config.addCapability(vendorCapability, body)
-  }
-  add(capabilityTypes.common, virtioBar.common, commonConfigBytes)
-  add(capabilityTypes.isr, virtioBar.isr, 1)
-  add(capabilityTypes.device, virtioBar.device, Math.max(device.config.length, virtioBar.deviceBytes))
-  const multiplier = new Uint8Array(4)
-  writeUint(multiplier, 0, 4, virtioBar.notifyMultiplier)
-  add(capabilityTypes.notify, virtioBar.notify, virtioBar.notifyBytes, multiplier)
-  const access = add(capabilityTypes.pci, 0, 0, new Uint8Array(4))
-  return new PciConfigAccess(config, access, window)
 }

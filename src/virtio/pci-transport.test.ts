@@ -1,0 +1,442 @@
+import test from 'ava'
+import { pciHeader } from '../pci/config-space.ts'
+import { deviceStatus } from './common-config.ts'
+import { commonFeatures } from './device.ts'
+import { virtioBar } from './pci-layout.ts'
+import { aBoard, barAddress } from './testing/board.ts'
+import { FakeDevice } from './testing/fake-device.ts'
+
+const { driverOk, needsReset } = deviceStatus
+const { version1 } = commonFeatures
+const elsewhere = 0xc000_0000
+
+function aTransport(options: ConstructorParameters<typeof FakeDevice>[0] = {}) {
+  const board = aBoard(new FakeDevice(options))
+  board.driver.pci.enable(true)
+  return board
+}
+
+async function aRunningTransport() {
+  const board = aTransport()
+  await board.driver.begin(board.queues)
+  return board
+}
+
+test('it is a modern virtio function, whose class follows its type', t => {
+  for (const [type, device, baseClass] of [
+    [1, 0x1041, 0x0200],
+    [2, 0x1042, 0x0180],
+    [4, 0x1044, 0xffff],
+  ] as const) {
+    const { pci } = aTransport({ type }).driver
+    t.is(pci.read(pciHeader.vendor, 2), 0x1af4)
+    t.is(pci.read(pciHeader.device, 2), device)
+    t.is(pci.read(pciHeader.subclass, 2), baseClass)
+    t.is(pci.read(pciHeader.revision, 1), 1, '§4.1.2.1: modern devices have revision 1 or higher')
+    t.is(pci.read(0x3d, 1), 0, 'no interrupt pin')
+  }
+})
+
+test('capabilities name the structures in Cloud Hypervisor’s order and places', t => {
+  const { pci } = aTransport().driver
+  const all = pci.capabilities()
+  t.deepEqual(
+    all.map(({ id, offset }) => [id, id === 0x09 ? pci.read(offset + 3, 1) : 0]),
+    [
+      [0x09, 1],
+      [0x09, 3],
+      [0x09, 4],
+      [0x09, 2],
+      [0x09, 5],
+      [0x11, 0],
+    ],
+  )
+  t.deepEqual(
+    all.slice(0, 5).map(({ offset }) => [2, 4, 8, 12].map(field => pci.read(offset + field, field < 8 ? 1 : 4))),
+    [
+      [16, 0, 0, 56],
+      [16, 0, 0x2000, 1],
+      [16, 0, 0x4000, 0x1000],
+      [20, 0, 0x6000, 0x1000],
+      [20, 0, 0, 0],
+    ],
+  )
+  t.is(pci.sizeBar(0), 0x8_0000n)
+})
+
+test('DRIVER_OK starts the back end with what was negotiated and set up', async t => {
+  const { device, driver, queues, transport } = await aRunningTransport()
+  const { backend } = device
+  t.true(backend.isRunning)
+  t.is(backend.features, version1)
+  t.deepEqual(device.calls, ['reset', `negotiated ${version1.toString(16)}`])
+  t.deepEqual(
+    backend.rings.map(ring => [ring.index, ring.sizeEntries, ring.descriptorTable, ring.availableRing, ring.usedRing]),
+    queues.map((queue, index) => [
+      ...[index, queue.sizeEntries, queue.descriptorTable, queue.availableRing, queue.usedRing],
+    ]),
+  )
+  t.true(backend.rings.every(ring => ring.nextAvailable === 0 && ring.nextUsed === 0))
+  driver.addStatus(driverOk)
+  transport.resume()
+  t.is(backend.starts, 1, 'once')
+})
+
+test('only enabled queues are served', t => {
+  const { device, driver, queues } = aTransport()
+  const [, second] = queues
+  t.true(driver.negotiate(version1))
+  if (second !== undefined) driver.setUpQueue(1, second)
+  driver.addStatus(driverOk)
+  t.deepEqual(
+    device.backend.rings.map(ring => ring.index),
+    [1],
+  )
+})
+
+test('DRIVER_OK without FEATURES_OK starts nothing, not even at a resume', async t => {
+  const { device, driver, transport } = aTransport()
+  t.false(driver.negotiate(version1 | 1n))
+  driver.write('queueEnable', 1)
+  driver.addStatus(driverOk)
+  t.is(device.backend.starts, 0)
+  await transport.pause()
+  transport.resume()
+  t.is(device.backend.starts, 0)
+})
+
+test('notifications ring the queue’s doorbell, in the kernel and through the bus', async t => {
+  const { device, driver, doorbells } = await aRunningTransport()
+  for (const index of [0, 1]) {
+    const doorbell = device.backend.rings[index]?.doorbell
+    t.is(doorbells.attached.get(driver.notifyAddress(index)), doorbell)
+    driver.notify(index)
+    t.true(doorbell?.drain())
+  }
+  t.is(doorbells.attached.size, 2)
+})
+
+test('notifications of queues that are not there, or beside a doorbell, ring nothing', async t => {
+  const { bus, device, driver } = await aRunningTransport()
+  const base = driver.address('notify')
+  for (const offset of [1, 2, 3, 5, 8, 0xffc]) bus.write('mmio', base + offset, 1, 0)
+  t.false(device.backend.rings.some(ring => ring.doorbell.isPending()))
+})
+
+test('doorbells and registers move with the BAR', async t => {
+  const { device, driver, doorbells } = await aRunningTransport()
+  driver.pci.moveBar(0, elsewhere)
+  t.is(driver.notifyAddress(1), elsewhere + 0x6004)
+  t.deepEqual([...doorbells.attached.keys()], [elsewhere + 0x6000, elsewhere + 0x6004])
+  t.is(driver.readConfig(0, 4), 0x0403_0201)
+  driver.notify(1)
+  t.true(device.backend.rings[1]?.doorbell.isPending())
+  driver.pci.enable(false)
+  t.is(doorbells.attached.size, 0)
+  driver.pci.enable(true)
+  t.is(doorbells.attached.size, 2)
+})
+
+test('queues and configuration changes interrupt with the vectors that they were given', async t => {
+  const { device, interrupts } = await aRunningTransport()
+  device.backend.rings[0]?.interrupt.signal()
+  t.deepEqual(interrupts(), [1])
+  device.backend.rings[1]?.interrupt.signal()
+  t.deepEqual(interrupts(), [2])
+  device.events.configChanged()
+  t.deepEqual(interrupts(), [0])
+})
+
+test('a queue without vector interrupts nobody', t => {
+  const { device, driver, queues, interrupts } = aTransport()
+  driver.negotiate(version1)
+  driver.enableMsix(3)
+  queues.forEach((queue, index) => {
+    driver.setUpQueue(index, queue)
+  })
+  driver.addStatus(driverOk)
+  for (const ring of device.backend.rings) ring.interrupt.signal()
+  device.events.configChanged()
+  t.deepEqual(interrupts(), [])
+})
+
+test('the device’s configuration is read in every width, and what it says changes with it', async t => {
+  const { device, driver, bus } = await aRunningTransport()
+  t.is(driver.readConfig(0, 4), 0x0403_0201)
+  t.is(driver.readConfig(1, 2), 0x0302)
+  t.is(driver.readConfig(7, 1), 8)
+  t.is(driver.readConfig(8, 4), 0xffff_ffff, 'there is no more of it')
+  driver.writeConfig(0, 4, 0)
+  t.is(driver.readConfig(0, 4), 0x0403_0201)
+  driver.writeConfig(5, 1, 0x66)
+  t.is(device.calls.at(-1), 'write 5/1=102')
+  t.is(driver.readConfig(4, 4), 0x0807_6605)
+  const before = bus.counters.trapped
+  driver.readConfig(0, 4)
+  t.is(bus.counters.trapped, before, 'reading costs no trap')
+})
+
+test('a changed configuration shows in bytes, generation, ISR and interrupt, in one step', async t => {
+  const { device, driver, interrupts } = await aRunningTransport()
+  t.is(driver.read('configGeneration'), 0)
+  t.is(driver.readIsr(), 0)
+  device.config[0] = 0x99
+  t.is(driver.readConfig(0, 1), 1, 'not before the device says so')
+  device.events.configChanged()
+  t.is(driver.readConfig(0, 1), 0x99)
+  t.is(driver.read('configGeneration'), 1)
+  t.deepEqual(interrupts(), [0])
+  for (let change = 2; change <= 300; change += 1) device.events.configChanged()
+  t.is(driver.read('configGeneration'), 300 % 256, 'it wraps')
+})
+
+test('reading the ISR clears it', async t => {
+  const { bus, device, driver } = await aRunningTransport()
+  device.events.configChanged()
+  bus.write('mmio', driver.address('isr'), 1, 0)
+  t.is(driver.readIsr(), 2)
+  t.is(driver.readIsr(), 0)
+  device.events.configChanged()
+  await driver.reset()
+  t.is(driver.readIsr(), 0)
+})
+
+test('a device that cannot go on says so in its status and interrupts, and begins anew after a reset', async t => {
+  const { device, driver, queues, interrupts } = await aRunningTransport()
+  device.events.needsReset('queue 0: a loop')
+  t.is(driver.status & needsReset, needsReset)
+  t.is(driver.readIsr(), 2)
+  t.deepEqual(interrupts(), [0])
+  driver.write('deviceStatus', driver.status & ~needsReset)
+  t.is(driver.status & needsReset, needsReset, 'only a reset helps')
+  await driver.begin(queues)
+  t.is(driver.status & needsReset, 0)
+  t.is(device.backend.starts, 2)
+  t.true(device.backend.isRunning)
+})
+
+test('before DRIVER_OK a failure interrupts nobody (§2.1.2)', t => {
+  const { device, driver, interrupts } = aTransport()
+  driver.negotiate(version1)
+  driver.enableMsix(1)
+  driver.write('configVector', 0)
+  device.events.needsReset('no reason')
+  t.is(driver.status & needsReset, needsReset)
+  t.deepEqual(interrupts(), [])
+  driver.addStatus(driverOk)
+  t.is(device.backend.starts, 0)
+})
+
+test('rings that are not in guest memory, and hosts that cannot serve them, put the device into NEEDS_RESET', async t => {
+  const exhausted = Object.assign(new Error('Resource temporarily unavailable'), { code: 'EAGAIN' })
+  for (const refusal of [new RangeError('queue 0: the used ring is not in one run of guest memory'), exhausted]) {
+    const { device, driver, queues, interrupts } = aTransport()
+    device.backend.refusal = refusal
+    await driver.begin(queues)
+    t.is(driver.status & needsReset, needsReset)
+    t.deepEqual(interrupts(), [0])
+    await driver.begin(queues)
+    t.is(driver.status & needsReset, 0)
+    t.true(device.backend.isRunning)
+  }
+})
+
+test('a mistake of our own at the start is not the guest’s', t => {
+  const { device, driver } = aTransport()
+  driver.negotiate(version1)
+  device.backend.refusal = new TypeError('vrings must be an array')
+  t.throws(() => driver.addStatus(driverOk), { instanceOf: TypeError })
+})
+
+test('a reset ends when the back end has stopped, and not before', async t => {
+  const { device, driver, queues } = await aRunningTransport()
+  device.backend.holdStops()
+  driver.write('deviceStatus', 0)
+  t.not(driver.status, 0)
+  driver.write('deviceStatus', 0)
+  t.not(driver.status, 0, 'asking twice does not help')
+  await device.backend.release()
+  t.is(driver.status, 0)
+  t.false(device.backend.isRunning)
+  await driver.begin(queues)
+  t.true(device.backend.isRunning)
+})
+
+test('a driver that does not wait for the end of its reset starts nothing', async t => {
+  const { device, driver, queues } = await aRunningTransport()
+  device.backend.holdStops()
+  driver.write('deviceStatus', 0)
+  driver.negotiate(version1)
+  driver.addStatus(driverOk)
+  await device.backend.release()
+  t.is(driver.status, 0)
+  t.is(device.backend.starts, 1)
+  await driver.begin(queues)
+  t.is(device.backend.starts, 2)
+})
+
+test('a reset forgets notifications that nobody has heard', async t => {
+  const { device, driver } = await aRunningTransport()
+  const doorbell = device.backend.rings[0]?.doorbell
+  driver.notify(0)
+  t.true(doorbell?.isPending())
+  await driver.reset()
+  t.false(doorbell?.isPending())
+})
+
+test('pause stops the back end, resume goes on where it was', async t => {
+  const { device, transport } = await aRunningTransport()
+  device.backend.served = 3
+  await transport.pause()
+  await transport.pause()
+  t.false(device.backend.isRunning)
+  transport.resume()
+  transport.resume()
+  t.is(device.backend.starts, 2)
+  t.deepEqual(
+    device.backend.rings.map(({ nextAvailable, nextUsed }) => [nextAvailable, nextUsed]),
+    [
+      [3, 3],
+      [3, 3],
+    ],
+  )
+  t.is(device.backend.features, version1)
+})
+
+test('a device that was never started stays so over pause and resume', async t => {
+  const { device, driver, transport } = aTransport()
+  driver.negotiate(version1)
+  await transport.pause()
+  transport.resume()
+  t.is(device.backend.starts, 0)
+  driver.addStatus(driverOk)
+  t.is(device.backend.starts, 0, 'no queue is enabled')
+})
+
+test('a failure found while pausing outlives it', async t => {
+  const { device, driver, queues, transport } = await aRunningTransport()
+  device.backend.holdStops()
+  const paused = transport.pause()
+  device.events.needsReset('queue 0: a loop')
+  await device.backend.release()
+  await paused
+  transport.resume()
+  t.is(driver.status & needsReset, needsReset)
+  t.is(device.backend.starts, 1)
+  await driver.begin(queues)
+  t.is(device.backend.starts, 2)
+})
+
+test('a pause waits for a reset that is under way', async t => {
+  const { device, driver, transport } = await aRunningTransport()
+  device.backend.holdStops()
+  driver.write('deviceStatus', 0)
+  let isPaused = false
+  const paused = transport.pause().then(() => {
+    isPaused = true
+  })
+  await new Promise(resolve => setImmediate(resolve))
+  t.false(isPaused)
+  await device.backend.release()
+  await paused
+  t.is(driver.status, 0)
+  transport.resume()
+  t.is(device.backend.starts, 1)
+})
+
+test('a machine’s reset leaves a fresh function', async t => {
+  const { device, driver, queues, transport, doorbells, interrupts } = aTransport()
+  const { pci } = driver
+  pci.enable(false)
+  const configBytes = () => Array.from({ length: 64 }, (_, index) => pci.read(4 * index, 4))
+  const fresh = configBytes()
+  await driver.begin(queues)
+  pci.moveBar(0, elsewhere)
+  driver.readThroughConfig(20, 1)
+  await transport.pause()
+  transport.reset()
+  transport.resume()
+  t.deepEqual(configBytes(), fresh)
+  t.is(pci.barAddress(0), barAddress)
+  t.is(doorbells.attached.size, 0)
+  t.is(device.calls.at(-1), 'reset')
+  pci.enable(true)
+  t.is(driver.status, 0)
+  await driver.begin(queues)
+  device.backend.rings[0]?.interrupt.signal()
+  t.deepEqual(interrupts(), [1])
+})
+
+test('closing gives everything back, in any state, and twice is once', async t => {
+  for (const state of ['fresh', 'running', 'resetting'] as const) {
+    const { device, driver, queues, transport, doorbells, gateway } = aTransport()
+    if (state !== 'fresh') await driver.begin(queues)
+    if (state === 'resetting') driver.write('deviceStatus', 0)
+    await transport.close()
+    await transport.close()
+    t.true(device.backend.isClosed)
+    t.true(device.calls.includes('close'))
+    t.is(doorbells.attached.size, 0)
+    t.is(gateway.attached.size, 0)
+    t.true(gateway.eventFds.every(each => each.isClosed))
+    t.is(driver.pci.read(pciHeader.vendor, 2), 0x1af4, 'its slot is the segment’s')
+    t.is(driver.status, 0xff, state)
+  }
+})
+
+test('the window through configuration space reads and writes the BAR (§4.1.4.9)', async t => {
+  const { driver, device } = await aRunningTransport()
+  const common = virtioBar.common
+  t.is(driver.readThroughConfig(common + 18, 2), 2, 'the number of queues')
+  t.is(driver.readThroughConfig(common + 20, 1), driver.status)
+  t.is(driver.readThroughConfig(virtioBar.device, 4), 0x0403_0201)
+  driver.writeThroughConfig(common + 22, 2, 1)
+  t.is(driver.read('queueSelect'), 1)
+  driver.writeThroughConfig(virtioBar.device + 4, 1, 0x55)
+  t.is(device.calls.at(-1), 'write 4/1=85')
+  driver.writeThroughConfig(virtioBar.notify + 4, 2, 1)
+  t.true(device.backend.rings[1]?.doorbell.isPending())
+})
+
+test('the window takes part in traps: the ISR is cleared, a status of 0 resets', async t => {
+  const { driver, device } = await aRunningTransport()
+  device.events.configChanged()
+  t.is(driver.readThroughConfig(virtioBar.isr, 1), 2)
+  t.is(driver.readThroughConfig(virtioBar.isr, 1), 0)
+  driver.writeThroughConfig(20, 1, 0)
+  await new Promise(resolve => setImmediate(resolve))
+  t.is(driver.status, 0)
+  t.false(device.backend.isRunning)
+})
+
+test('the window cuts an access as the bus does', t => {
+  const { driver } = aTransport()
+  driver.write('queueSelect', 0)
+  t.is(driver.readThroughConfig(24, 4), 0xffff_0100, 'queue size and vector')
+  driver.writeThroughConfig(24, 4, 0x0001_0040)
+  t.is(driver.read('queueVector'), 1)
+  driver.write('queueSelect', 0)
+  t.is(driver.read('queueSize'), 0x40)
+  t.is(driver.readThroughConfig(56, 4), 0xffff_ffff, 'behind the common configuration')
+  t.is(driver.readThroughConfig(virtioBar.isr, 4), 0xffff_ff00)
+})
+
+test('the window is shut where bar, length or alignment is wrong', t => {
+  const { driver } = aTransport()
+  const wrong = [
+    [18, 2, 1],
+    [18, 0, 0],
+    [18, 3, 0],
+    [16, 8, 0],
+    [19, 2, 0],
+    [18, 4, 0],
+    [0x8_0000, 4, 0],
+    [0xffff_fffc, 4, 0],
+    [0x7_fffe, 4, 0],
+  ] as const
+  for (const [offset, length, bar] of wrong) {
+    t.is(driver.readThroughConfig(offset, length, bar), 0, `${offset}/${length}`)
+    driver.writeThroughConfig(offset, length, 0xffff_ffff, bar)
+  }
+  t.is(driver.status, 0)
+})
