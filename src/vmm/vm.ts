@@ -48,6 +48,8 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
   readonly #requests = new SerialQueue()
   readonly #exited = Promise.withResolvers<VmExit>()
   #state: VmState = 'created'
+  /** Whether a reset by the guest itself waits or is carried out. */
+  #isResetting = false
 
   /** Throws TsvmmError naming the flag or field that is wrong; nothing is left open then. */
   static create(config: VmConfigInput, options: VmOptions = {}): Promise<Vm> {
@@ -217,13 +219,22 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
     }
   }
 
-  /** The guest asked for it from inside a trap, which must be answered before its vCPU can be parked. */
+  /**
+   * The guest asked for it from inside a trap, which must be answered before its vCPU can be parked. It goes on until then,
+   * and tries its next way to reset: that is the same reboot still.
+   */
   #rebootItself(): void {
-    this.reboot().catch((cause: unknown) => {
-      if (this.#state === 'shutdown') return
-      const error = new TsvmmError('ERR_VM_CRASHED', { reason: 'its reboot failed' }, { cause })
-      this.#end({ kind: 'crash', error, report: '' })
-    })
+    if (this.#isResetting) return
+    this.#isResetting = true
+    this.reboot()
+      .catch((cause: unknown) => {
+        if (this.#state === 'shutdown') return
+        const error = new TsvmmError('ERR_VM_CRASHED', { reason: 'its reboot failed' }, { cause })
+        this.#end({ kind: 'crash', error, report: '' })
+      })
+      .finally(() => {
+        this.#isResetting = false
+      })
   }
 
   #end(exit: VmExit): void {
