@@ -66,9 +66,20 @@ function add(path: string, list: DeviceList, summary: string, failure: string): 
   const operation = path.slice(1)
   return {
     ...{ method: 'PUT', path, summary, failure, request: deviceSchema },
-    run: (context, body) =>
-      context.vmm.configure(operation, given => knownParts(context, operation, withDevice(given, list, body))),
+    run: (context, body) => {
+      if (list === 'net') refuseDescriptors(body)
+      return context.vmm.configure(operation, given => knownParts(context, operation, withDevice(given, list, body)))
+    },
   }
+}
+
+/** Clients that name no tap send descriptors beside the request. Another tap than theirs would be no help to them. */
+function refuseDescriptors(card: unknown): void {
+  const tap: unknown = Reflect.get(Object(card), 'tap')
+  if (tap !== undefined && tap !== null) return
+  throw new TsvmmError('ERR_NOT_SUPPORTED', {
+    what: 'vm.add-net without tap, by descriptors that come with the request,',
+  })
 }
 
 function knownParts({ warn }: ApiContext, operation: string, config: unknown): unknown {

@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs'
 import { setImmediate as turn } from 'node:timers/promises'
 import test from 'ava'
+import * as z from 'zod/mini'
 import { maximumBodyBytes } from './request-body.ts'
 import { apiRoot, routes } from './routes.ts'
 import { RawClient } from './testing/raw-client.ts'
@@ -118,18 +119,30 @@ test('devices are added and removed while the machine does not run', async t => 
   t.is((await served.put('/vm.add-disk', { path: 'e' })).status, 404)
   await served.put('/vm.create', config)
   t.is((await served.put('/vm.add-disk', { path: 'e', shade: 'blue' })).status, 204)
-  t.is((await served.put('/vm.add-net', { mac: '52:54:00:00:00:01' })).status, 204)
+  t.is((await served.put('/vm.add-net', { mac: '52:54:00:00:00:01' })).status, 501)
+  t.is((await served.put('/vm.add-net', { tap: 'tap0' })).status, 204)
   t.like((await served.get('/vm.info')).json, {
     config: { disks: { length: 2, 1: { id: '_disk1', path: 'e' } }, net: { length: 1, 0: { id: '_net2' } } },
   })
   t.is((await served.put('/vm.add-disk', { path: 'd' })).status, 409)
   t.is((await served.put('/vm.add-disk', {})).status, 400)
-  t.is((await served.put('/vm.add-net', { vhost_user: true })).status, 400)
+  t.is((await served.put('/vm.add-net', { tap: 'tap1', vhost_user: true })).status, 400)
   t.is((await served.put('/vm.remove-device', { id: '_disk9' })).status, 404)
   t.is((await served.put('/vm.remove-device', { id: '_disk0' })).status, 204)
   t.like((await served.get('/vm.info')).json, { config: { disks: { length: 1, 0: { path: 'e' } } } })
   t.is((await served.put('/vm.boot')).status, 204)
   t.is((await served.put('/vm.add-disk', { path: 'f' })).status, 501)
+})
+
+test('answers have the form that the description promises', async t => {
+  await using served = await ServedVmm.start()
+  await served.put('/vm.create', config)
+  await served.put('/vm.boot')
+  for (const { path, response } of routes) {
+    if (response === undefined || typeof response === 'string') continue
+    const { json } = await served.get(path)
+    t.deepEqual(z.safeParse(response, json).error?.issues ?? [], [], path)
+  }
 })
 
 test('no endpoint answers anything but its status, a refusal, or not yet', async t => {
