@@ -67,14 +67,14 @@ function add(path: string, list: DeviceList, summary: string, failure: string): 
   return {
     ...{ method: 'PUT', path, summary, failure, request: deviceSchema },
     run: (context, body) => {
-      if (list === 'net') refuseDescriptors(body)
+      if (list === 'net') refuseMissingTap(body)
       return context.vmm.configure(operation, given => knownParts(context, operation, withDevice(given, list, body)))
     },
   }
 }
 
 /** Clients that name no tap send descriptors beside the request. Another tap than theirs would be no help to them. */
-function refuseDescriptors(card: unknown): void {
+function refuseMissingTap(card: unknown): void {
   const tap: unknown = Reflect.get(Object(card), 'tap')
   if (tap !== undefined && tap !== null) return
   throw new TsvmmError('ERR_NOT_SUPPORTED', {
@@ -83,7 +83,16 @@ function refuseDescriptors(card: unknown): void {
 }
 
 function knownParts({ warn }: ApiContext, operation: string, config: unknown): unknown {
-  return withoutUnknown(config, path => warn(`${operation}: ${path} is unknown and was left out`))
+  const known = withoutUnknown(config, path => warn(`${operation}: ${path} is unknown and was left out`))
+  refuseDescriptorNumbers(known)
+  return known
+}
+
+/** A number in a request would name a descriptor of this process, whatever it may be. */
+function refuseDescriptorNumbers(config: unknown): void {
+  const cards: unknown = Reflect.get(Object(config), 'net')
+  if (!Array.isArray(cards) || cards.every(card => Reflect.get(Object(card), 'fds') === undefined)) return
+  throw new TsvmmError('ERR_API_REQUEST', { reason: 'net: fds: descriptors cannot be named by number in a request' })
 }
 
 /** The whole API, in the order of its documentation. */

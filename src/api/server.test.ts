@@ -114,6 +114,13 @@ test('fields that nobody knows are left out and logged, fields without machinery
   t.notRegex(JSON.stringify(json), /novelty|shade/)
 })
 
+test('a request cannot reach for descriptors of this process', async t => {
+  await using served = await ServedVmm.start()
+  t.is((await served.put('/vm.create', { ...config, net: [{ fds: [5] }] })).status, 400)
+  t.is((await served.put('/vm.create', { ...config, net: [{ fds: null }] })).status, 204)
+  t.is((await served.put('/vm.add-net', { tap: 'tap0', fds: [5] })).status, 400)
+})
+
 test('devices are added and removed while the machine does not run', async t => {
   await using served = await ServedVmm.start()
   t.is((await served.put('/vm.add-disk', { path: 'e' })).status, 404)
