@@ -101,7 +101,7 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
   boot(): Promise<void> {
     return this.#request('boot', async () => {
       await this.#machine.load()
-      this.#machine.components.resume()
+      await this.#go()
       this.#state = 'running'
       this.emit('booted')
     })
@@ -117,9 +117,9 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
   }
 
   resume(): Promise<void> {
-    return this.#request('resume', () => {
+    return this.#request('resume', async () => {
       this.emit('resuming')
-      this.#machine.components.resume()
+      await this.#go()
       this.#state = 'running'
       this.emit('resumed')
     })
@@ -215,6 +215,16 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
       await this.#machine.components.pause()
     } catch (error) {
       if (this.#state === 'running') this.#machine.components.resume()
+      throw error
+    }
+  }
+
+  /** All components go on, or all stay at rest. */
+  async #go(): Promise<void> {
+    try {
+      this.#machine.components.resume()
+    } catch (error) {
+      await this.#machine.components.pause()
       throw error
     }
   }

@@ -175,6 +175,25 @@ for (const [step, request, state] of failures) {
   })
 }
 
+test('a machine whose components do not all go on stays at rest', async t => {
+  const { vmm, machines } = await aVmmIn('paused')
+  machines.failing.add('resume')
+  await t.throwsAsync(vmm.resume())
+  t.is(machines.steps.at(-1), 'pause')
+  await vmm.close()
+})
+
+test('a machine that cannot give everything back is gone all the same', async t => {
+  const { vmm, machines, events } = await aVmmIn('running')
+  machines.failing.add('close')
+  await t.throwsAsync(vmm.shutdown(), { message: 'close fails' })
+  t.is(vmm.info().state, 'Created')
+  t.is(events.at(-1), 'vm:shutdown')
+  await vmm.boot()
+  await t.throwsAsync(vmm.close(), { message: 'close fails' })
+  t.deepEqual(await vmm.wait(), { kind: 'closed' })
+})
+
 test('a bad configuration leaves no machine', async t => {
   const { vmm } = aVmm()
   await t.throwsAsync(vmm.create({ payload: {} }), { code: 'ERR_CONFIG_INVALID' })

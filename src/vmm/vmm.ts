@@ -126,10 +126,7 @@ export class Vmm extends EventEmitter<VmmEvents> implements AsyncDisposable {
 
   /** Cuts the power. The configuration is kept: the machine can boot again. */
   shutdown(): Promise<void> {
-    return this.#change('shutdown', async () => {
-      await this.#cutPower(this.#existingVm())
-      this.#tell('vm', 'shutdown')
-    })
+    return this.#change('shutdown', () => this.#shutDown(this.#existingVm()))
   }
 
   /** Forgets the machine; one that runs is shut down first. */
@@ -151,7 +148,8 @@ export class Vmm extends EventEmitter<VmmEvents> implements AsyncDisposable {
 
   /** Ends the machine, whatever it does, and then the VMM. Idempotent. */
   close(): Promise<void> {
-    this.#stop.abort()
+    // One that is being built need not boot any more.
+    if (this.#vm === undefined) this.#stop.abort()
     this.#closing ??= this.#changes.run(async () => {
       try {
         if (this.#config !== undefined) await this.#delete()
@@ -188,15 +186,20 @@ export class Vmm extends EventEmitter<VmmEvents> implements AsyncDisposable {
   }
 
   async #delete(): Promise<void> {
-    const vm = this.#vm
-    if (vm !== undefined) {
-      await this.#cutPower(vm)
-      this.#tell('vm', 'shutdown')
-    }
+    if (this.#vm !== undefined) await this.#shutDown(this.#vm)
     this.#config = undefined
     this.#tell('vm', 'deleted')
   }
 
+  async #shutDown(vm: Vm): Promise<void> {
+    try {
+      await this.#cutPower(vm)
+    } finally {
+      this.#tell('vm', 'shutdown')
+    }
+  }
+
+  /** The machine is gone afterwards, even where something of it could not be given back. */
   async #cutPower(vm: Vm): Promise<void> {
     this.#leaving = vm
     try {
