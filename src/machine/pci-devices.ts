@@ -68,14 +68,11 @@ export async function addPciDevices(options: PciDevicesOptions): Promise<void> {
 
 async function consoleOf(config: VmConfig, vm: KvmVirtualMachine, onEnd: () => void): Promise<VirtioDevice> {
   const chardev = await openChardev('--console', config.console, onEnd)
-  const device = new VirtioConsole({
+  return new VirtioConsole({
     name: '__console',
     chardev,
-    size: chardev.size,
     createBackend: handlers => createMailboxBackend(vm.nativeMemory, '__console', handlers),
   })
-  chardev.onResize?.(size => device.resize(size))
-  return device
 }
 
 function diskOf(config: DiskConfig, vm: KvmVirtualMachine): VirtioDevice {

@@ -1,10 +1,11 @@
-import type { Chardev } from '../backends/chardev.ts'
-import { Layout } from '../util/bytes.ts'
+import type { Chardev, TerminalSize } from '../backends/chardev.ts'
+import { ByteQueue } from '../util/byte-queue.ts'
+import { concatenate, Layout } from '../util/bytes.ts'
 import { commonFeatures, type DeviceEvents, readOnlySpans, type VirtioDevice } from './device.ts'
-import type { MailboxBackend, MailboxHandlers } from './queue-backend.ts'
+import type { MailboxBackend, MailboxHandlers, QueueBackend } from './queue-backend.ts'
 
 /** virtio 1.2 §5.3.3. */
-const featureSize = 1n << 0n
+export const consoleFeatures = { size: 1n << 0n } as const
 /** struct virtio_console_config (§5.3.4). */
 const consoleConfig = new Layout(12, { columns: { offset: 0, width: 2 }, rows: { offset: 2, width: 2 } })
 const queueSize = 256
@@ -14,10 +15,14 @@ const waitingInputBytes = 4096
 
 export interface ConsoleOptions {
   readonly name: string
+  /** Where it has a size, the guest is told of it and of its changes. */
   readonly chardev: Chardev
-  /** The terminal's size, where it has one. */
-  readonly size: { readonly columns: number; readonly rows: number } | undefined
   createBackend(handlers: MailboxHandlers): MailboxBackend
+}
+
+interface InputBuffer {
+  readonly head: number
+  readonly writableBytes: number
 }
 
 /** A console (virtio 1.2 §5.3) with one port. */
@@ -28,75 +33,111 @@ export class VirtioConsole implements VirtioDevice {
   readonly features: bigint
   readonly config = consoleConfig.encode({})
   readonly configSpans = readOnlySpans(this.config)
-  readonly backend: MailboxBackend
+  readonly backend: QueueBackend
   readonly #chardev: Chardev
+  readonly #mailbox: MailboxBackend
   #events: DeviceEvents | undefined
-  #waiting: number[] = []
-  /** Buffers that the driver has given for input. */
-  #buffers: { readonly head: number; readonly writableBytes: number }[] = []
+  /** Not the guest's yet: it stays over a reset and while nothing takes it. */
+  readonly #waiting = new ByteQueue()
+  /** What the driver has given for input, while the back end runs. */
+  #buffers: InputBuffer[] = []
 
-  constructor(options: ConsoleOptions) {
-    this.name = options.name
-    this.#chardev = options.chardev
+  constructor({ name, chardev, createBackend }: ConsoleOptions) {
+    this.name = name
+    this.#chardev = chardev
     const common = commonFeatures.version1 | commonFeatures.eventIndex | commonFeatures.indirectDescriptors
-    this.features = options.size === undefined ? common : common | featureSize
-    if (options.size !== undefined) consoleConfig.write(this.config, { ...options.size })
-    this.backend = options.createBackend({
+    this.features = chardev.size === undefined ? common : common | consoleFeatures.size
+    if (chardev.size !== undefined) this.#showSize(chardev.size)
+    this.#mailbox = createBackend({
       onChain: (queue, head, readable, writableBytes) => {
-        if (queue === receiveQueue) this.#offer(head, writableBytes)
+        if (queue === receiveQueue) this.#offer({ head, writableBytes })
         else this.#transmit(queue, head, readable)
       },
-      onFailure: (queue, reason) => this.#events?.needsReset(`queue ${queue}: ${reason}`),
+      onFailure: (queue, reason) => this.#fail(queue, reason),
     })
-    options.chardev.onInput(input => {
-      this.#waiting.push(...input)
+    this.backend = this.#forgettingBuffers(this.#mailbox)
+    chardev.onInput(input => {
+      this.#waiting.push(input)
       this.#deliver()
     })
+    chardev.onResize?.(size => this.#resize(size))
   }
 
   bind(events: DeviceEvents): void {
     this.#events = events
   }
 
-  /** The terminal has changed its size. */
-  resize(size: { readonly columns: number; readonly rows: number }): void {
-    if ((this.features & featureSize) === 0n) return
-    consoleConfig.write(this.config, size)
-    this.#events?.configChanged()
-  }
-
-  /** The back end is about to start: it offers every buffer anew that was not used. */
-  negotiated(): void {
-    this.#buffers = []
-  }
-
+  negotiated(): void {}
   writeConfig(): void {}
-
-  reset(): void {
-    this.#buffers = []
-  }
+  reset(): void {}
 
   close(): Promise<void> {
     return this.#chardev.close()
   }
 
-  #transmit(queue: number, head: number, readable: Uint8Array): void {
-    this.#chardev.write(readable)
-    this.backend.complete(queue, head, new Uint8Array(0))
+  /** A back end that stops offers every buffer anew when it starts; what it were answered until then would be lost. */
+  #forgettingBuffers(mailbox: MailboxBackend): QueueBackend {
+    return {
+      start: (vrings, features) => mailbox.start(vrings, features),
+      stop: () => {
+        this.#buffers = []
+        return mailbox.stop()
+      },
+      counters: () => mailbox.counters(),
+      close: () => {
+        this.#buffers = []
+        mailbox.close()
+      },
+    }
   }
 
-  #offer(head: number, writableBytes: number): void {
-    this.#buffers.push({ head, writableBytes })
+  #fail(queue: number, reason: string): void {
+    // Nor does a queue that is broken take answers.
+    if (queue === receiveQueue) this.#buffers = []
+    this.#events?.needsReset(`queue ${queue}: ${reason}`)
+  }
+
+  #resize(size: TerminalSize): void {
+    if ((this.features & consoleFeatures.size) === 0n) return
+    const { columns, rows } = size
+    const isSame =
+      consoleConfig.readNumber(this.config, 'columns') === columns &&
+      consoleConfig.readNumber(this.config, 'rows') === rows
+    if (isSame) return
+    this.#showSize(size)
+    this.#events?.configChanged()
+  }
+
+  #showSize({ columns, rows }: TerminalSize): void {
+    consoleConfig.write(this.config, { columns, rows })
+  }
+
+  #transmit(queue: number, head: number, readable: Uint8Array): void {
+    this.#chardev.write(readable)
+    this.#mailbox.complete(queue, head, new Uint8Array(0))
+  }
+
+  #offer(buffer: InputBuffer): void {
+    this.#buffers.push(buffer)
     this.#deliver()
   }
 
   #deliver(): void {
-    while (this.#waiting.length > 0) {
+    while (this.#waiting.lengthBytes > 0) {
       const buffer = this.#buffers.shift()
       if (buffer === undefined) break
-      const bytes = Uint8Array.from(this.#waiting.splice(0, buffer.writableBytes))
-      this.backend.complete(receiveQueue, buffer.head, bytes)
+      this.#mailbox.complete(receiveQueue, buffer.head, this.#take(buffer.writableBytes))
     }
-    this.#chardev.setInputWanted(this.#waiting.length < waitingInputBytes)
+    this.#chardev.setInputWanted(this.#waiting.lengthBytes < waitingInputBytes)
+  }
+
+  #take(maximum: number): Uint8Array {
+    const parts: Uint8Array[] = []
+    let left = maximum
+    for (let part = this.#waiting.take(left); part !== undefined; part = this.#waiting.take(left)) {
+      parts.push(part)
+      left -= part.length
+    }
+    return concatenate(parts)
   }
 }
