@@ -65,7 +65,9 @@ export class VirtioNet implements VirtioDevice {
   readonly #data: QueueBackend & { setMode(pairs: number): void }
   readonly #control: MailboxBackend
   #events: DeviceEvents | undefined
-  #state = { activePairs: 1, guestOffloads: 0n }
+  #state = powerOnState()
+  /** The features of the driver that is ready. */
+  #accepted = 0n
 
   constructor(options: NetOptions) {
     this.#options = options
@@ -93,17 +95,16 @@ export class VirtioNet implements VirtioDevice {
   }
 
   negotiated(features: bigint): void {
-    const hasControl = (features & netFeatures.ctrlGuestOffloads) !== 0n
-    const isFresh = this.#state.guestOffloads === 0n
-    if (!hasControl || isFresh) this.#state.guestOffloads = features & guestOffloadBits
-    this.#options.setGuestOffloads(this.#state.guestOffloads)
+    this.#accepted = features
+    this.#options.setGuestOffloads(this.#state.guestOffloads ?? possibleOffloads(features))
     this.#data.setMode(this.#state.activePairs)
   }
 
   writeConfig(): void {}
 
   reset(): void {
-    this.#state = { activePairs: 1, guestOffloads: 0n }
+    this.#state = powerOnState()
+    this.#accepted = 0n
   }
 
   async close(): Promise<void> {
@@ -123,22 +124,45 @@ export class VirtioNet implements VirtioDevice {
   }
 
   #setPairs(pairs: number): number {
-    if (pairs < 1 || pairs > this.#options.queuePairs) return control.error
+    const isNegotiated = (this.#accepted & netFeatures.multiQueue) !== 0n
+    if (!isNegotiated || pairs < 1 || pairs > this.#options.queuePairs) return control.error
     this.#state.activePairs = pairs
     this.#data.setMode(pairs)
     return control.ok
   }
 
+  /** §5.1.6.5.6: only what was negotiated can be turned on again. */
   #setOffloads(features: bigint): number {
-    if ((features & ~(this.features & guestOffloadBits)) !== 0n) return control.error
+    const isNegotiated = (this.#accepted & netFeatures.ctrlGuestOffloads) !== 0n
+    const isPossible = possibleOffloads(features) === features && (features & ~this.#accepted) === 0n
+    if (!isNegotiated || !isPossible) return control.error
+    try {
+      this.#options.setGuestOffloads(features)
+    } catch {
+      return control.error
+    }
     this.#state.guestOffloads = features
-    this.#options.setGuestOffloads(features)
     return control.ok
   }
 }
 
-const guestOffloadBits =
-  netFeatures.guestCsum | netFeatures.guestTso4 | netFeatures.guestTso6 | netFeatures.guestEcn | netFeatures.guestUfo
+interface NetState {
+  activePairs: number
+  /** What the driver has set; as it was negotiated where it has not. */
+  guestOffloads: bigint | undefined
+}
+
+function powerOnState(): NetState {
+  return { activePairs: 1, guestOffloads: undefined }
+}
+
+/** Of the guest's offloads in `features` those that have what they need (§5.1.3.1); a tap refuses others. */
+function possibleOffloads(features: bigint): bigint {
+  const { guestCsum, guestTso4, guestTso6, guestEcn, guestUfo } = netFeatures
+  if ((features & guestCsum) === 0n) return 0n
+  const segmentation = features & (guestTso4 | guestTso6)
+  return guestCsum | segmentation | (features & guestUfo) | (segmentation === 0n ? 0n : features & guestEcn)
+}
 
 function featuresOf({ offloads, mtu, queuePairs }: NetOptions): bigint {
   let features = commonFeatures.version1 | commonFeatures.eventIndex | commonFeatures.indirectDescriptors

@@ -24,6 +24,8 @@ export class VirtioRng implements VirtioDevice {
   readonly backend: MailboxBackend
   readonly #options: RngOptions
   #events: DeviceEvents | undefined
+  /** Counts resets: what the host says to a request of before is nobody's. */
+  #run = 0
 
   constructor(options: RngOptions) {
     this.#options = options
@@ -40,16 +42,26 @@ export class VirtioRng implements VirtioDevice {
 
   negotiated(): void {}
   writeConfig(): void {}
-  reset(): void {}
+
+  reset(): void {
+    this.#run += 1
+  }
 
   close(): Promise<void> {
     return this.#options.closeSource()
   }
 
   #answer(queue: number, head: number, writableBytes: number): void {
+    if (writableBytes === 0) {
+      this.backend.complete(queue, head, new Uint8Array(0))
+      return
+    }
+    const run = this.#run
     this.#options.readRandom(Math.min(writableBytes, maximumBytes)).then(
       bytes => this.backend.complete(queue, head, bytes),
-      () => this.#events?.needsReset('the host has no random bytes'),
+      () => {
+        if (run === this.#run) this.#events?.needsReset('the host has no random bytes')
+      },
     )
   }
 }

@@ -1,0 +1,154 @@
+import test from 'ava'
+import { type BlkOptions, blkFeatures, VirtioBlk } from './blk.ts'
+import { deviceStatus } from './common-config.ts'
+import { commonFeatures } from './device.ts'
+import { aBoard } from './testing/board.ts'
+import { FakeBackend } from './testing/fake-backend.ts'
+
+const { version1 } = commonFeatures
+const writebackOffset = 32
+
+function aDisk(options: Partial<BlkOptions> = {}) {
+  const backend = new FakeBackend()
+  let closed = 0
+  const board = aBoard(
+    new VirtioBlk({
+      ...{ name: '_disk0', sizeBytes: 10 * 2 ** 20 + 511, logicalBlockBytes: 512, physicalBlockBytes: 4096 },
+      ...{ isReadOnly: false, queues: 1, queueSize: 128, canDiscard: true, canWriteZeroes: true },
+      createBackend: backend.serveFailures,
+      closeDisk: () => {
+        closed += 1
+      },
+      ...options,
+    }),
+  )
+  board.driver.pci.enable(true)
+  const offers = (feature: bigint) => (board.driver.offeredFeatures() & feature) !== 0n
+  return { ...board, backend, offers, closed: () => closed }
+}
+
+test('the configuration has the layout of §5.2.4', t => {
+  const { device, driver } = aDisk({ queues: 4 })
+  t.is(device.type, 2)
+  t.is(driver.readConfig(0, 4), 20_480, 'capacity, in whole sectors of 512 bytes')
+  t.is(driver.readConfig(4, 4), 0)
+  t.is(driver.readConfig(8, 4), 0, 'size_max')
+  t.is(driver.readConfig(12, 4), 126, 'seg_max: header and status take two of 128')
+  t.is(driver.readConfig(16, 4), 0, 'geometry')
+  t.is(driver.readConfig(20, 4), 512, 'blk_size')
+  t.is(driver.readConfig(24, 1), 3, 'physical_block_exp')
+  t.is(driver.readConfig(25, 1), 0, 'alignment_offset')
+  t.is(driver.readConfig(26, 2), 8, 'min_io_size')
+  t.is(driver.readConfig(28, 4), 0, 'opt_io_size')
+  t.is(driver.readConfig(32, 1), 1, 'writeback')
+  t.is(driver.readConfig(34, 2), 4, 'num_queues')
+  t.is(driver.readConfig(36, 4), 0x40_0000, 'max_discard_sectors')
+  t.is(driver.readConfig(40, 4), 1, 'max_discard_seg')
+  t.is(driver.readConfig(44, 4), 1, 'discard_sector_alignment')
+  t.is(driver.readConfig(48, 4), 0x40_0000, 'max_write_zeroes_sectors')
+  t.is(driver.readConfig(52, 4), 1, 'max_write_zeroes_seg')
+  t.is(driver.readConfig(56, 1), 1, 'write_zeroes_may_unmap')
+  t.is(driver.readConfig(60, 4), 0xffff_ffff, 'it is 60 bytes long')
+})
+
+test('a capacity beyond 32 bits is exact', t => {
+  const { driver } = aDisk({ sizeBytes: 2 ** 50 + 512 })
+  t.is(driver.readConfig(0, 4), 1)
+  t.is(driver.readConfig(4, 4), 2 ** 9)
+})
+
+test('blocks of 4096 bytes need no larger ones behind them', t => {
+  const { driver } = aDisk({ logicalBlockBytes: 4096 })
+  t.is(driver.readConfig(20, 4), 4096)
+  t.is(driver.readConfig(24, 1), 0)
+  t.is(driver.readConfig(26, 2), 1)
+  t.is(driver.readConfig(44, 4), 8)
+})
+
+test('the smallest queue still takes a segment', t => {
+  t.is(aDisk({ queueSize: 2 }).driver.readConfig(12, 4), 1)
+})
+
+test('features follow what the disk can do', t => {
+  const all = aDisk({ queues: 2 })
+  for (const feature of ['segMax', 'blkSize', 'flush', 'topology', 'configWce'] as const) {
+    t.true(all.offers(blkFeatures[feature]), feature)
+  }
+  for (const feature of ['multiQueue', 'discard', 'writeZeroes'] as const) {
+    t.true(all.offers(blkFeatures[feature]), feature)
+  }
+  t.false(all.offers(blkFeatures.readOnly))
+  t.deepEqual(all.device.queueSizes, [128, 128])
+  t.false(aDisk().offers(blkFeatures.multiQueue))
+  t.false(aDisk({ canDiscard: false }).offers(blkFeatures.discard))
+  t.true(aDisk({ canDiscard: false }).offers(blkFeatures.writeZeroes))
+  t.false(aDisk({ canWriteZeroes: false }).offers(blkFeatures.writeZeroes))
+})
+
+test('a disk that is only read offers nothing that writes', t => {
+  const { offers } = aDisk({ isReadOnly: true })
+  t.true(offers(blkFeatures.readOnly))
+  t.false(offers(blkFeatures.discard))
+  t.false(offers(blkFeatures.writeZeroes))
+})
+
+test('the driver changes the cache mode and nothing else', async t => {
+  const { driver, queues, backend } = aDisk()
+  await driver.begin(queues, version1 | blkFeatures.flush | blkFeatures.configWce)
+  t.is(backend.mode, 1)
+  driver.writeConfig(writebackOffset, 1, 0)
+  t.is(backend.mode, 0)
+  t.is(driver.readConfig(writebackOffset, 1), 0)
+  driver.writeConfig(writebackOffset, 4, 1)
+  t.is(backend.mode, 1)
+  for (let offset = 0; offset < 60; offset += 1) {
+    if (offset === writebackOffset) continue
+    const before = driver.readConfig(offset, 1)
+    driver.writeConfig(offset, 1, 0xee)
+    t.is(driver.readConfig(offset, 1), before)
+  }
+  t.is(backend.mode, 1)
+})
+
+test('a driver that cannot ask for its data to be safe gets every write through (§5.2.6.2)', async t => {
+  const { driver, queues, backend } = aDisk()
+  await driver.begin(queues, version1)
+  t.is(backend.mode, 0)
+  await driver.begin(queues, version1 | blkFeatures.flush)
+  t.is(backend.mode, 1, 'the next driver can')
+})
+
+test('the cache mode outlives a pause and ends with a reset', async t => {
+  const { driver, queues, backend, transport } = aDisk()
+  await driver.begin(queues, version1 | blkFeatures.flush | blkFeatures.configWce)
+  driver.writeConfig(writebackOffset, 1, 0)
+  await transport.pause()
+  transport.resume()
+  t.is(backend.mode, 0)
+  t.is(driver.readConfig(writebackOffset, 1), 0)
+  await driver.reset()
+  t.is(driver.readConfig(writebackOffset, 1), 1)
+})
+
+test('a broken queue needs a reset', async t => {
+  const { driver, queues, backend } = aDisk()
+  await driver.begin(queues, version1 | blkFeatures.flush)
+  backend.fail(0, 'a loop')
+  t.is(driver.status & deviceStatus.needsReset, deviceStatus.needsReset)
+  await driver.begin(queues, version1 | blkFeatures.flush)
+  t.true(backend.isRunning)
+})
+
+test('the disk is closed once, after its engine', async t => {
+  const { transport, backend, closed } = aDisk({
+    closeDisk: () => {
+      t.true(backend.isClosed)
+    },
+  })
+  await transport.close()
+  const other = aDisk()
+  await other.transport.close()
+  await other.transport.close()
+  t.is(other.closed(), 1)
+  t.is(closed(), 0)
+})
