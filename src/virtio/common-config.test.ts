@@ -220,6 +220,18 @@ test('the layout of an enabled queue is settled', t => {
   t.is(driver.read('queueSize'), 16)
 })
 
+test('an address beyond all memory does not become another one', t => {
+  const { bus, driver, device } = aCommonConfig()
+  driver.negotiate(version1)
+  for (const half of [0, 4]) {
+    bus.write('mmio', driver.address('common') + commonConfig.queueDevice + half, 4, 0xffff_ffff)
+  }
+  driver.write('queueVector', 0)
+  driver.write('queueEnable', 1)
+  driver.addStatus(driverOk)
+  t.is(device.backend.rings[0]?.usedRing, Number.MAX_SAFE_INTEGER)
+})
+
 test('queue reset is not offered, and its registers are not there', t => {
   const { driver, bus } = aCommonConfig()
   t.is(driver.offeredFeatures() & (1n << 40n), 0n)

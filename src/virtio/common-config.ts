@@ -130,9 +130,9 @@ export class CommonConfig {
     const size = this.#field(commonConfig.queueSize, 2)
     const isPower = size > 0 && (size & (size - 1)) === 0
     if (isPower && size <= maximum) queue.size = size
-    queue.descriptors = this.#field(commonConfig.queueDescriptors, 8)
-    queue.driver = this.#field(commonConfig.queueDriver, 8)
-    queue.device = this.#field(commonConfig.queueDevice, 8)
+    queue.descriptors = this.#address(commonConfig.queueDescriptors)
+    queue.driver = this.#address(commonConfig.queueDriver)
+    queue.device = this.#address(commonConfig.queueDevice)
   }
 
   #writeField(offset: number, width: AccessWidth, value: number): void {
@@ -192,6 +192,11 @@ export class CommonConfig {
 
   #selectedQueue(): QueueState | undefined {
     return this.#state.queues[this.#state.queueSelect]
+  }
+
+  /** One that no number can hold stays one that is nowhere. */
+  #address(offset: number): number {
+    return Math.min(this.#field(offset, 8), Number.MAX_SAFE_INTEGER)
   }
 
   #field(offset: number, width: 2 | 4 | 8): number {

@@ -2,7 +2,6 @@ import test from 'ava'
 import { pciHeader } from '../pci/config-space.ts'
 import { deviceStatus } from './common-config.ts'
 import { commonFeatures } from './device.ts'
-import { virtioBar } from './pci-layout.ts'
 import { aBoard, barAddress } from './testing/board.ts'
 import { FakeDevice } from './testing/fake-device.ts'
 
@@ -21,48 +20,6 @@ async function aRunningTransport() {
   await board.driver.begin(board.queues)
   return board
 }
-
-test('it is a modern virtio function, whose class follows its type', t => {
-  for (const [type, device, baseClass] of [
-    [1, 0x1041, 0x0200],
-    [2, 0x1042, 0x0180],
-    [4, 0x1044, 0xffff],
-  ] as const) {
-    const { pci } = aTransport({ type }).driver
-    t.is(pci.read(pciHeader.vendor, 2), 0x1af4)
-    t.is(pci.read(pciHeader.device, 2), device)
-    t.is(pci.read(pciHeader.subclass, 2), baseClass)
-    t.is(pci.read(pciHeader.revision, 1), 1, '§4.1.2.1: modern devices have revision 1 or higher')
-    t.is(pci.read(0x3d, 1), 0, 'no interrupt pin')
-  }
-})
-
-test('capabilities name the structures in Cloud Hypervisor’s order and places', t => {
-  const { pci } = aTransport().driver
-  const all = pci.capabilities()
-  t.deepEqual(
-    all.map(({ id, offset }) => [id, id === 0x09 ? pci.read(offset + 3, 1) : 0]),
-    [
-      [0x09, 1],
-      [0x09, 3],
-      [0x09, 4],
-      [0x09, 2],
-      [0x09, 5],
-      [0x11, 0],
-    ],
-  )
-  t.deepEqual(
-    all.slice(0, 5).map(({ offset }) => [2, 4, 8, 12].map(field => pci.read(offset + field, field < 8 ? 1 : 4))),
-    [
-      [16, 0, 0, 56],
-      [16, 0, 0x2000, 1],
-      [16, 0, 0x4000, 0x1000],
-      [20, 0, 0x6000, 0x1000],
-      [20, 0, 0, 0],
-    ],
-  )
-  t.is(pci.sizeBar(0), 0x8_0000n)
-})
 
 test('DRIVER_OK starts the back end with what was negotiated and set up', async t => {
   const { device, driver, queues, transport } = await aRunningTransport()
@@ -103,38 +60,6 @@ test('DRIVER_OK without FEATURES_OK starts nothing, not even at a resume', async
   await transport.pause()
   transport.resume()
   t.is(device.backend.starts, 0)
-})
-
-test('notifications ring the queue’s doorbell, in the kernel and through the bus', async t => {
-  const { device, driver, doorbells } = await aRunningTransport()
-  for (const index of [0, 1]) {
-    const doorbell = device.backend.rings[index]?.doorbell
-    t.is(doorbells.attached.get(driver.notifyAddress(index)), doorbell)
-    driver.notify(index)
-    t.true(doorbell?.drain())
-  }
-  t.is(doorbells.attached.size, 2)
-})
-
-test('notifications of queues that are not there, or beside a doorbell, ring nothing', async t => {
-  const { bus, device, driver } = await aRunningTransport()
-  const base = driver.address('notify')
-  for (const offset of [1, 2, 3, 5, 8, 0xffc]) bus.write('mmio', base + offset, 1, 0)
-  t.false(device.backend.rings.some(ring => ring.doorbell.isPending()))
-})
-
-test('doorbells and registers move with the BAR', async t => {
-  const { device, driver, doorbells } = await aRunningTransport()
-  driver.pci.moveBar(0, elsewhere)
-  t.is(driver.notifyAddress(1), elsewhere + 0x6004)
-  t.deepEqual([...doorbells.attached.keys()], [elsewhere + 0x6000, elsewhere + 0x6004])
-  t.is(driver.readConfig(0, 4), 0x0403_0201)
-  driver.notify(1)
-  t.true(device.backend.rings[1]?.doorbell.isPending())
-  driver.pci.enable(false)
-  t.is(doorbells.attached.size, 0)
-  driver.pci.enable(true)
-  t.is(doorbells.attached.size, 2)
 })
 
 test('queues and configuration changes interrupt with the vectors that they were given', async t => {
@@ -275,15 +200,6 @@ test('a driver that does not wait for the end of its reset starts nothing', asyn
   t.is(device.backend.starts, 2)
 })
 
-test('a reset forgets notifications that nobody has heard', async t => {
-  const { device, driver } = await aRunningTransport()
-  const doorbell = device.backend.rings[0]?.doorbell
-  driver.notify(0)
-  t.true(doorbell?.isPending())
-  await driver.reset()
-  t.false(doorbell?.isPending())
-})
-
 test('pause stops the back end, resume goes on where it was', async t => {
   const { device, transport } = await aRunningTransport()
   device.backend.served = 3
@@ -382,61 +298,4 @@ test('closing gives everything back, in any state, and twice is once', async t =
     t.is(driver.pci.read(pciHeader.vendor, 2), 0x1af4, 'its slot is the segment’s')
     t.is(driver.status, 0xff, state)
   }
-})
-
-test('the window through configuration space reads and writes the BAR (§4.1.4.9)', async t => {
-  const { driver, device } = await aRunningTransport()
-  const common = virtioBar.common
-  t.is(driver.readThroughConfig(common + 18, 2), 2, 'the number of queues')
-  t.is(driver.readThroughConfig(common + 20, 1), driver.status)
-  t.is(driver.readThroughConfig(virtioBar.device, 4), 0x0403_0201)
-  driver.writeThroughConfig(common + 22, 2, 1)
-  t.is(driver.read('queueSelect'), 1)
-  driver.writeThroughConfig(virtioBar.device + 4, 1, 0x55)
-  t.is(device.calls.at(-1), 'write 4/1=85')
-  driver.writeThroughConfig(virtioBar.notify + 4, 2, 1)
-  t.true(device.backend.rings[1]?.doorbell.isPending())
-})
-
-test('the window takes part in traps: the ISR is cleared, a status of 0 resets', async t => {
-  const { driver, device } = await aRunningTransport()
-  device.events.configChanged()
-  t.is(driver.readThroughConfig(virtioBar.isr, 1), 2)
-  t.is(driver.readThroughConfig(virtioBar.isr, 1), 0)
-  driver.writeThroughConfig(20, 1, 0)
-  await new Promise(resolve => setImmediate(resolve))
-  t.is(driver.status, 0)
-  t.false(device.backend.isRunning)
-})
-
-test('the window cuts an access as the bus does', t => {
-  const { driver } = aTransport()
-  driver.write('queueSelect', 0)
-  t.is(driver.readThroughConfig(24, 4), 0xffff_0100, 'queue size and vector')
-  driver.writeThroughConfig(24, 4, 0x0001_0040)
-  t.is(driver.read('queueVector'), 1)
-  driver.write('queueSelect', 0)
-  t.is(driver.read('queueSize'), 0x40)
-  t.is(driver.readThroughConfig(56, 4), 0xffff_ffff, 'behind the common configuration')
-  t.is(driver.readThroughConfig(virtioBar.isr, 4), 0xffff_ff00)
-})
-
-test('the window is shut where bar, length or alignment is wrong', t => {
-  const { driver } = aTransport()
-  const wrong = [
-    [18, 2, 1],
-    [18, 0, 0],
-    [18, 3, 0],
-    [16, 8, 0],
-    [19, 2, 0],
-    [18, 4, 0],
-    [0x8_0000, 4, 0],
-    [0xffff_fffc, 4, 0],
-    [0x7_fffe, 4, 0],
-  ] as const
-  for (const [offset, length, bar] of wrong) {
-    t.is(driver.readThroughConfig(offset, length, bar), 0, `${offset}/${length}`)
-    driver.writeThroughConfig(offset, length, 0xffff_ffff, bar)
-  }
-  t.is(driver.status, 0)
 })

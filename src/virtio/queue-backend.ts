@@ -22,7 +22,10 @@ export interface VringPosition {
 
 /** What serves a device's virtqueues: a native engine, a vhost device, or the mailbox that brings chains to TypeScript. */
 export interface QueueBackend {
-  /** Throws RangeError where a ring does not lie in guest memory. */
+  /**
+   * Throws RangeError where a ring does not lie in guest memory, and an error with a code where the host has not what it
+   * takes; what was started by then ends with `stop`.
+   */
   start(vrings: readonly Vring[], features: bigint): void
   /** Finishes what is in flight; [] where it was not running. */
   stop(): Promise<readonly VringPosition[]>
