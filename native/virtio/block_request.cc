@@ -310,6 +310,7 @@ void BlockRequest::take_result(int64_t result) {
 void BlockRequest::advance(uint64_t bytes) {
   bytes = std::min(bytes, left_);
   left_ -= bytes;
+  offset_ += bytes;
   while (!data_.empty() && bytes >= data_.front().iov_len) {
     bytes -= data_.front().iov_len;
     data_ = data_.subspan(1);
