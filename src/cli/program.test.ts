@@ -77,6 +77,19 @@ test('a configuration that does not fit is one line and exit code 1', async t =>
   )
 })
 
+test('the log begins with when the program did, and how long it took to load', async t => {
+  const before = Date.now()
+  const args = ['-v', '--kernel', 'x', '--kvm', '/nonexistent']
+  const { stderr } = await execa(process.execPath, [program, ...args], { reject: false, stdin: 'ignore' })
+  const [first = ''] = stderr.split('\n')
+  const pattern = /^tsvmm: ([\d.]+)s: INFO: started at (\S+Z), runtime ([\d.]+) ms, modules ([\d.]+) ms$/
+  const [, logged, at = '', runtime, modules] = pattern.exec(first) ?? []
+  t.regex(first, pattern)
+  t.true(Date.parse(at) >= before && Date.parse(at) <= Date.now())
+  t.true(Number(runtime) > 0 && Number(runtime) <= Number(modules))
+  t.true(Number(modules) <= Number(logged) * 1000)
+})
+
 test('several disks follow one flag, and the flag may be repeated', t => {
   const flags = createProgram('tsvmm').parse(['--disk', 'path=a', 'path=b', '--kernel', 'k', '--disk', 'path=c'], {
     from: 'user',

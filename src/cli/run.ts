@@ -28,6 +28,7 @@ const compiledCodeDelayMs = 1_000
  * where a client or a signal ended it; 1 after a crash. `verbosity` counts the -v.
  */
 export async function runMachine(flags: RunFlags, verbosity: number): Promise<number> {
+  const loadedMs = performance.now()
   const isAlone = flags.apiSocket === undefined
   const outlivesVm = flags.shutdown === false
   if (outlivesVm && isAlone) throw invalid('--no-shutdown', 'needs --api-socket: nobody could end the program')
@@ -40,6 +41,7 @@ export async function runMachine(flags: RunFlags, verbosity: number): Promise<nu
   const config = isAlone || flagsAmong(machineFlags, { ...flags }).length > 0 ? configOf(flags) : undefined
   using opened = openLog(flags.logFile, verbosity)
   const { log } = opened
+  log.info(startOf(loadedMs))
   follow(vmm, log)
   using _monitor = await monitorEvents(vmm, flags.eventMonitor)
   await using _server = await serve(vmm, flags.apiSocket, log)
@@ -85,6 +87,7 @@ function follow(vmm: Vmm, log: Log): void {
   vmm.on('event', ({ source, event }) => log.info(`event: ${source} ${event}`))
   vmm.on('built', vm => {
     log.info('the machine is built')
+    vm.on('loaded', () => log.info('the kernel is loaded'))
     vm.on('booted', () => {
       log.info('the machine runs')
       keepCompiledCode()
@@ -99,6 +102,13 @@ function follow(vmm: Vmm, log: Log): void {
   vmm.on('vm-exit', exit => {
     if (exit.kind === 'crash') log.error(reasonOf(exit.error))
   })
+}
+
+/** When the times of the log begin; how long after that Node was up, and when what a machine needs was loaded. */
+function startOf(loadedMs: number): string {
+  const begun = new Date(performance.timeOrigin).toISOString()
+  const upMs = performance.nodeTiming.bootstrapComplete
+  return `started at ${begun}, runtime ${upMs.toFixed(1)} ms, modules ${loadedMs.toFixed(1)} ms`
 }
 
 /** Node keeps it only where it ends by itself; a machine that is killed one day would leave nothing to the next start. */

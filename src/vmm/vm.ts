@@ -14,6 +14,8 @@ export type VmExit =
   | { readonly kind: 'crash'; readonly error: TsvmmError; readonly report: string }
 
 export interface VmEvents {
+  /** Firmware tables and kernel are in guest memory; the vCPUs start next. */
+  loaded: []
   booted: []
   pausing: []
   paused: []
@@ -101,6 +103,7 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
   boot(): Promise<void> {
     return this.#request('boot', async () => {
       await this.#machine.load()
+      this.emit('loaded')
       await this.#go()
       this.#state = 'running'
       this.emit('booted')
