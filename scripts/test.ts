@@ -1,7 +1,7 @@
-import { existsSync, readFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
 import { execa } from 'execa'
 import { type Counts, countGoogleTest, countTap, noCounts, sum } from './lib/test-counts.ts'
+import { canVirtualize } from './lib/virtualization.ts'
 import { lint } from './lint.ts'
 
 /**
@@ -45,10 +45,6 @@ async function native(variant: string): Promise<Counts> {
   if (failed) console.log(all)
   const counts = countGoogleTest(all)
   return failed && counts.failed === 0 ? { ...counts, failed: 1 } : counts
-}
-
-function canVirtualize(): boolean {
-  return existsSync('/dev/kvm') && /\b(vmx|svm)\b/.test(readFileSync('/proc/cpuinfo', 'utf8'))
 }
 
 const guestFixtures = ['debian-kernel', 'debian-root', 'seed', 'custom-kernel']

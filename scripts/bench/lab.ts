@@ -8,7 +8,7 @@ const peerVariables = ['CLOUD_HYPERVISOR', 'FIRECRACKER']
 const peersMount = '/run/peers'
 
 /** Runs a benchmark in the nested lab, with the peers' programs on a disk of their own; returns its exit code. */
-export async function runInLab(name: string, runs: number, json: string | undefined): Promise<number> {
+export async function runInLab(benchmark: readonly string[], runs: number, json: string | undefined): Promise<number> {
   const directory = mkdtempSync(join(tmpdir(), 'tsvmm-bench-'))
   try {
     const peers = peerVariables.filter(variable => process.env[variable])
@@ -16,7 +16,7 @@ export async function runInLab(name: string, runs: number, json: string | undefi
     const script = [
       ...(image === undefined ? [] : [`mkdir -p ${peersMount} && mount -o ro /dev/vde ${peersMount}`]),
       ...peers.map(variable => `export ${variable}=${peersMount}/${variable}`),
-      `exec node scripts/bench/bench.ts ${name} --in-place --runs ${runs} --json "$LAB_OUT/report.json"`,
+      `exec node scripts/bench/bench.ts ${benchmark.join(' ')} --in-place --runs ${runs} --json "$LAB_OUT/report.json"`,
     ]
     const out = join(directory, 'out')
     const disk = image === undefined ? [] : ['--disk', image]

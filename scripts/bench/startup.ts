@@ -9,7 +9,7 @@ const commands = [
 ] as const
 
 /** How long `--version` takes, beside a Node process that does nothing. */
-export function benchStartup(runs: number, samples: Samples): void {
+export async function benchStartup(runs: number, samples: Samples): Promise<void> {
   for (let run = 0; run < runs; run += 1) {
     for (const { subject, args } of commands) {
       const begun = process.hrtime.bigint()

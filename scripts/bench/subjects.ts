@@ -10,8 +10,14 @@ export interface Guest {
   readonly commandLine: string
   readonly memoryMib: number
   readonly cpus: number
-  readonly disk?: string
+  readonly disks?: readonly GuestDisk[]
   readonly tap?: string
+}
+
+/** A raw image, read through the host's page cache. The first is /dev/vda in the guest. */
+export interface GuestDisk {
+  readonly path: string
+  readonly readOnly: boolean
 }
 
 /** A VMM that can run the guest with its serial console on standard output. */
@@ -29,9 +35,13 @@ function cloudHypervisorFlags(guest: Guest): string[] {
     ...['--cmdline', `console=ttyS0 ${guest.commandLine}`],
     ...['--cpus', `boot=${guest.cpus}`, '--memory', `size=${guest.memoryMib}M`],
     ...['--serial', 'tty', '--console', 'off'],
-    ...(guest.disk === undefined ? [] : ['--disk', `path=${guest.disk},direct=off,image_type=raw`]),
+    ...(guest.disks === undefined ? [] : ['--disk', ...guest.disks.map(cloudHypervisorDisk)]),
     ...(guest.tap === undefined ? [] : ['--net', `tap=${guest.tap},mac=${mac}`]),
   ]
+}
+
+function cloudHypervisorDisk({ path, readOnly }: GuestDisk): string {
+  return `path=${path},direct=off,image_type=raw,readonly=${readOnly ? 'on' : 'off'}`
 }
 
 function qemu(machine: string, busDevice: string, guest: Guest): string[] {
@@ -40,15 +50,17 @@ function qemu(machine: string, busDevice: string, guest: Guest): string[] {
     ...['-m', `${guest.memoryMib}M`, '-smp', `${guest.cpus}`],
     ...['-nodefaults', '-no-user-config', '-nographic', '-no-reboot', '-serial', 'stdio'],
     ...['-kernel', guest.bzImage, '-initrd', guest.initrd, '-append', `console=ttyS0 ${guest.commandLine}`],
-    ...(guest.disk === undefined ? [] : qemuDisk(guest.disk, busDevice)),
+    ...(guest.disks ?? []).flatMap((disk, index) => qemuDisk(disk, `disk${index}`, busDevice)),
     ...(guest.tap === undefined ? [] : qemuCard(guest.tap, busDevice)),
   ]
 }
 
-function qemuDisk(path: string, busDevice: string): string[] {
+function qemuDisk({ path, readOnly }: GuestDisk, id: string, busDevice: string): string[] {
+  const access = `readonly=${readOnly ? 'on' : 'off'}`
   return [
-    ...['-object', 'iothread,id=disk', '-drive', `id=disk,file=${path},format=raw,if=none,aio=io_uring`],
-    ...['-device', `virtio-blk-${busDevice},drive=disk,iothread=disk`],
+    ...['-object', `iothread,id=${id}-thread`],
+    ...['-drive', `id=${id},file=${path},format=raw,if=none,aio=io_uring,${access}`],
+    ...['-device', `virtio-blk-${busDevice},drive=${id},iothread=${id}-thread`],
   ]
 }
 
@@ -59,7 +71,7 @@ function qemuCard(tap: string, busDevice: string): string[] {
   ]
 }
 
-const tsvmm: Subject = {
+export const tsvmm: Subject = {
   name: 'tsvmm',
   command: guest => [
     process.execPath,
@@ -101,18 +113,13 @@ function firecrackerConfig(guest: Guest): object {
       boot_args: `console=ttyS0 reboot=k ${guest.commandLine}`,
     },
     'machine-config': { vcpu_count: guest.cpus, mem_size_mib: guest.memoryMib },
-    drives:
-      guest.disk === undefined
-        ? []
-        : [
-            {
-              drive_id: 'disk',
-              path_on_host: guest.disk,
-              is_root_device: false,
-              is_read_only: false,
-              io_engine: 'Sync',
-            },
-          ],
+    drives: (guest.disks ?? []).map(({ path, readOnly }, index) => ({
+      drive_id: `disk${index}`,
+      path_on_host: path,
+      is_root_device: false,
+      is_read_only: readOnly,
+      io_engine: 'Async',
+    })),
     'network-interfaces':
       guest.tap === undefined ? [] : [{ iface_id: 'net', host_dev_name: guest.tap, guest_mac: mac }],
   }

@@ -1,16 +1,12 @@
-import { existsSync, readFileSync } from 'node:fs'
 import { execa } from 'execa'
 import { fixtureNamed } from '../fixtures/catalog.ts'
 import { FixtureStore } from '../fixtures/store.ts'
+import { canVirtualize } from '../virtualization.ts'
 import { runHere } from './here.ts'
 
 /** What a newcomer runs first. In the lab it is run again with --in-place. */
 const isInPlace = process.argv.includes('--in-place')
 const guestFixtures = ['debian-kernel', 'debian-root', 'seed']
-
-function canVirtualize(): boolean {
-  return existsSync('/dev/kvm') && /\b(vmx|svm)\b/.test(readFileSync('/proc/cpuinfo', 'utf8'))
-}
 
 async function makeGuest(): Promise<string> {
   const store = new FixtureStore()
