@@ -229,6 +229,29 @@ test('a device that was never started stays so over pause and resume', async t =
   t.is(device.backend.starts, 0, 'no queue is enabled')
 })
 
+test('a driver that becomes ready while the machine is paused waits for the resume', async t => {
+  const { device, driver, queues, transport } = aTransport()
+  driver.negotiate(version1)
+  queues.forEach((queue, index) => {
+    driver.setUpQueue(index, queue)
+  })
+  await transport.pause()
+  driver.addStatus(driverOk)
+  t.is(device.backend.starts, 0)
+  transport.resume()
+  t.is(device.backend.starts, 1)
+})
+
+test('a resume during a reset starts nothing', async t => {
+  const { device, driver, transport } = await aRunningTransport()
+  device.backend.holdStops()
+  driver.write('deviceStatus', 0)
+  t.notThrows(() => transport.resume())
+  await device.backend.release()
+  t.is(driver.status, 0)
+  t.is(device.backend.starts, 1)
+})
+
 test('a failure found while pausing outlives it', async t => {
   const { device, driver, queues, transport } = await aRunningTransport()
   device.backend.holdStops()
@@ -290,8 +313,9 @@ test('closing gives everything back, in any state, and twice is once', async t =
     if (state === 'resetting') driver.write('deviceStatus', 0)
     await transport.close()
     await transport.close()
+    await new Promise(resolve => setImmediate(resolve))
     t.true(device.backend.isClosed)
-    t.true(device.calls.includes('close'))
+    t.is(device.calls.at(-1), 'close', 'and nothing happens to it later')
     t.is(doorbells.attached.size, 0)
     t.is(gateway.attached.size, 0)
     t.true(gateway.eventFds.every(each => each.isClosed))
