@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <ctime>
 #include <thread>
+#include <utility>
 
 namespace tsvmm {
 
@@ -68,7 +69,7 @@ void TrapPort::end_of_interrupt(uint32_t vector) { ask({TrapRequest::Kind::kEndO
 
 void TrapPort::post(const Window& window, uint32_t offset, uint32_t width, uint32_t value) {
   const PostedWrite write{window.id(), offset, width, value};
-  while (!ring_.push(write)) {
+  while (!ring_.push(write, channel_.sequence_)) {
     if (channel_.shut_.load(std::memory_order_acquire)) return;
     channel_.announce_posted(ring_.size());
     ring_.wait_for_room();
@@ -133,19 +134,50 @@ bool TrapChannel::has_posted() const {
   return std::ranges::any_of(ports_, [](const auto& port) { return port->ring_.size() != 0; });
 }
 
+TrapPort* TrapChannel::oldest_posted() const {
+  TrapPort* oldest = nullptr;
+  auto sequence = UINT64_MAX;
+  // Twice: of what was written before the one that the first look has found, the second misses nothing.
+  for (int look = 0; look < 2; ++look) {
+    for (const auto& port : ports_) {
+      const auto front = port->ring_.front();
+      if (!front || *front >= sequence) continue;
+      oldest = port.get();
+      sequence = *front;
+    }
+  }
+  return oldest;
+}
+
+bool TrapChannel::deliver_posted(TrapHandler& handler, bool& ok) {
+  // No more than there are now: a guest that never stops posting must not keep everybody else waiting.
+  uint64_t due = 0;
+  for (const auto& port : ports_) due += port->due_writes_ = port->ring_.size();
+  const bool has_posted = due != 0;
+  while (due != 0) {
+    auto* port = oldest_posted();
+    const auto write = port != nullptr ? port->ring_.pop() : std::nullopt;
+    // The handler has shut the channel.
+    if (!write) break;
+    if (port->due_writes_ != 0) {
+      --port->due_writes_;
+      --due;
+    }
+    handler.posted(*write, ok);
+  }
+  return has_posted;
+}
+
 bool TrapChannel::serve_once(TrapHandler& handler, bool& ok) {
-  bool has_posted = false;
+  // Looked at before the rings are drained: what any vCPU posted before the request is delivered before it.
+  for (const auto& port : ports_) {
+    port->is_due_ = port->state_.load(std::memory_order_acquire) == TrapPort::kRequested;
+  }
+  const bool has_posted = deliver_posted(handler, ok);
   // Handlers may add ports (a hotplugged vCPU): the index stays valid where an iterator would not.
   for (size_t index = 0; index < ports_.size(); ++index) {
     auto& port = *ports_[index];
-    // Looked at before the ring is drained: what was posted before the request is delivered before it.
-    const bool requested = port.state_.load(std::memory_order_acquire) == TrapPort::kRequested;
-    // No more than there are now: a guest that never stops posting must not keep everybody else waiting.
-    for (auto left = port.ring_.size(); left > 0; --left) {
-      has_posted = true;
-      if (const auto write = port.ring_.pop()) handler.posted(*write, ok);
-    }
-    if (requested) port.reply(handler.trap(port.request_, ok));
+    if (std::exchange(port.is_due_, false)) port.reply(handler.trap(port.request_, ok));
   }
   return has_posted;
 }

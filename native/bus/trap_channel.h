@@ -73,6 +73,11 @@ class TrapPort final : public TrapSink {
   alignas(64) std::atomic<uint32_t> state_ = kIdle;
   TrapRequest request_{};
   uint32_t answer_ = 0;
+
+  // JavaScript thread, within a round of serving: whether the request is answered in it, and how many posted writes are
+  // to be delivered at least.
+  bool is_due_ = false;
+  uint32_t due_writes_ = 0;
 };
 
 class TrapChannel {
@@ -113,10 +118,14 @@ class TrapChannel {
   void wake();
   // Whether posted writes were among what came.
   bool serve_once(TrapHandler& handler, bool& ok);
+  // All that is there now, in the order in which the guest wrote it.
+  bool deliver_posted(TrapHandler& handler, bool& ok);
+  TrapPort* oldest_posted() const;
   bool has_requests() const;
   bool has_posted() const;
 
   const std::function<bool()> wake_;
+  PostedSequence sequence_;
   std::vector<std::unique_ptr<TrapPort>> ports_;  // JavaScript thread only
   std::atomic<uint32_t> attention_ = kAsleep;
   std::atomic<bool> shut_ = false;

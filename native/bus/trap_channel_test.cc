@@ -125,6 +125,30 @@ TEST_F(TrapChannelTest, ManyTrapsOfManyVcpusEachGetTheirOwnAnswer) {
   EXPECT_EQ(device_.traps, 2 * kVcpus * kRounds);
 }
 
+// Guests do this to a serial port: one vCPU writes a character, another the next one.
+TEST_F(TrapChannelTest, WhatVcpusPostInTurnStaysInOrder) {
+  constexpr uint32_t kRounds = 5'000;
+  auto& first = channel_.add_port();
+  auto& second = channel_.add_port();
+  std::string expected;
+  for (uint32_t round = 0; round < kRounds; ++round) expected += "post " + std::to_string(round) + ";";
+  serve_while([&] {
+    std::atomic<uint32_t> turn = 0;
+    const auto write = [&](TrapPort& port, uint32_t parity) {
+      for (uint32_t round = parity; round < kRounds; round += 2) {
+        while (turn.load(std::memory_order_acquire) != round) std::this_thread::yield();
+        port.post(*window_, 0, 1, round);
+        turn.store(round + 1, std::memory_order_release);
+      }
+    };
+    std::jthread other([&] { write(second, 1); });
+    write(first, 0);
+    other.join();
+    first.write(*window_, 0, 1, 0);
+  });
+  EXPECT_EQ(device_.log, expected + "write 0;");
+}
+
 TEST_F(TrapChannelTest, MorePostedWritesThanTheRingHoldsWaitForRoom) {
   auto& port = channel_.add_port();
   constexpr uint32_t kWrites = 5 * PostedRing::kCapacity;
