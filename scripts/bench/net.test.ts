@@ -17,5 +17,6 @@ test('each direction has what its receiver got', t => {
 
 test('a direction without a result is an error', t => {
   t.throws(() => megabits('net_tx_mbps\niperf3: error - unable to connect', 'net_tx_mbps'), { message: /no result/ })
+  t.throws(() => megabits(output.replace(' receiver', ''), 'net_tx_mbps'), { message: /no result/ })
   t.throws(() => megabits(output, 'net_other'), { message: /no result/ })
 })

@@ -37,10 +37,9 @@ function script({ hostAddress, guestAddress }: TapNetwork): string {
 
 /** What the receiver of the named test got, in Mbit/s. */
 export function megabits(output: string, name: string): number {
-  const from = output.indexOf(`${name}\n`)
-  const match = /([\d.]+) Mbits\/sec +receiver/.exec(output.slice(Math.max(from, 0)))
-  const value = Number(match?.[1])
-  if (from < 0 || !(value > 0)) throw new Error(`iperf3 has no result of ${name}:\n${output}`)
+  const own = output.split(/^(?=net_)/m).find(part => part.startsWith(`${name}\n`)) ?? ''
+  const value = Number(/([\d.]+) Mbits\/sec +receiver/.exec(own)?.[1])
+  if (!(value > 0)) throw new Error(`iperf3 has no result of ${name}:\n${output}`)
   return value
 }
 
@@ -61,7 +60,7 @@ class IperfServer implements AsyncDisposable {
 
   static async start(address: string): Promise<IperfServer> {
     const server = new IperfServer(address)
-    await once(server.#process.stdout, 'data')
+    await Promise.race([once(server.#process.stdout, 'data'), once(server.#process, 'exit')])
     server.check()
     return server
   }
