@@ -9,14 +9,17 @@ export interface CommandResult {
 /** A serial console driven as a person would: read until something appears, type, read on. */
 export class GuestConsole {
   readonly #input: Writable
+  readonly #epilogue: () => Promise<string>
   #text = ''
   #cursor = 0
   #ended = false
   #changed: () => void = () => {}
   #commands = 0
 
-  constructor(output: Readable, input: Writable) {
+  /** `epilogue` tells how the program behind the console ended, for the report of a test that wanted more from it. */
+  constructor(output: Readable, input: Writable, epilogue: () => Promise<string> = async () => '') {
     this.#input = input
+    this.#epilogue = epilogue
     input.on('error', () => {})
     output.setEncoding('utf8')
     output.on('data', (chunk: string) => {
@@ -49,7 +52,9 @@ export class GuestConsole {
           this.#cursor += match.index + match[0].length
           return match
         }
-        if (this.#ended) throw new Error(`the console ended before ${pattern}:\n${this.#tail()}`)
+        if (this.#ended) {
+          throw new Error(`the console ended before ${pattern}${await this.#epilogue()}:\n${this.#tail()}`)
+        }
         const changed = new Promise<string>(resolve => {
           this.#changed = () => resolve('changed')
         })

@@ -24,7 +24,7 @@ export class TsvmmProcess implements AsyncDisposable {
 
   constructor(args: readonly string[]) {
     this.#process = launch(args)
-    this.console = new GuestConsole(this.#process.stdout, this.#process.stdin)
+    this.console = new GuestConsole(this.#process.stdout, this.#process.stdin, () => this.#epilogue())
   }
 
   get pid(): number {
@@ -36,6 +36,11 @@ export class TsvmmProcess implements AsyncDisposable {
   async exit(): Promise<ExitStatus> {
     const { exitCode, signal, stderr } = await this.#process
     return { exitCode, signal, stderr }
+  }
+
+  async #epilogue(): Promise<string> {
+    const { exitCode, signal, stderr } = await this.exit()
+    return ` (${signal ?? `exit code ${exitCode}`}${stderr === '' ? '' : `: ${stderr}`})`
   }
 
   /** Powers the guest off from inside and waits for the process. */
