@@ -115,9 +115,7 @@ const rings: Readonly<Record<string, { reason: string; features?: bigint; offer(
   },
   'more available chains than the queue holds': {
     reason: 'the available index runs ahead by more than the queue size',
-    offer: queue => {
-      for (let index = 0; index <= queue.sizeEntries; index += 1) queue.offer(0)
-    },
+    offer: queue => queue.offer(...new Array<number>(queue.sizeEntries + 1).fill(0)),
   },
 }
 

@@ -53,11 +53,16 @@ export class SplitQueue {
     this.#memory.write(table + 16 * index, descriptor.encode({ next: 0, ...fields }))
   }
 
-  /** Puts a head into the available ring, whatever it is; the device hears of it by a notification. */
-  offer(head: number): void {
-    const slot = this.#offered % this.sizeEntries
-    this.#memory.write(this.availableRing + 4 + 2 * slot, index16.encode({ value: head }))
-    this.#offered = (this.#offered + 1) % 0x1_0000
+  /**
+   * Puts heads into the available ring, whatever they are, and tells of all in one step; the device, which may be looking
+   * already, hears of it by a notification.
+   */
+  offer(...heads: readonly number[]): void {
+    for (const head of heads) {
+      const slot = this.#offered % this.sizeEntries
+      this.#memory.write(this.availableRing + 4 + 2 * slot, index16.encode({ value: head }))
+      this.#offered = (this.#offered + 1) % 0x1_0000
+    }
     this.#memory.write(this.availableRing + 2, index16.encode({ value: this.#offered }))
   }
 
