@@ -1,6 +1,6 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { once } from 'node:events'
-import { createServer, type Server, type Socket } from 'node:net'
+import { createServer, type Socket } from 'node:net'
 import test from 'ava'
 import { execa } from 'execa'
 import { debianKernel, rootDisk } from './harness/artifacts.ts'
@@ -11,13 +11,26 @@ import { Workspace } from './harness/workspace.ts'
 const payload = randomBytes(100_000_000)
 const payloadDigest = createHash('sha256').update(payload).digest('hex')
 
-async function listen(handler: (socket: Socket) => void, address: string): Promise<{ server: Server; port: number }> {
-  const server = createServer(handler)
+/** Disposing ends its connections, too: a test that fails half-way must not keep its process from ending. */
+async function listen(handler: (socket: Socket) => void, address: string): Promise<AsyncDisposable & { port: number }> {
+  const sockets = new Set<Socket>()
+  const server = createServer(socket => {
+    sockets.add(socket)
+    // What the other end does to the connection shows in what arrives.
+    socket.on('error', () => {})
+    handler(socket)
+  })
   server.listen(0, address)
   await once(server, 'listening')
   const bound = server.address()
   if (bound === null || typeof bound === 'string') throw new Error('not a TCP server')
-  return { server, port: bound.port }
+  return {
+    port: bound.port,
+    async [Symbol.asyncDispose]() {
+      for (const socket of sockets) socket.destroy()
+      await new Promise(resolve => server.close(resolve))
+    },
+  }
 }
 
 for (const { title, keys, queuePairs } of [
@@ -40,13 +53,12 @@ for (const { title, keys, queuePairs } of [
     await guest.check(`ping -c 3 -W 5 ${network.hostAddress}`)
     await execa('ping', ['-c', '3', '-W', '5', network.guestAddress])
 
-    const sender = await listen(socket => socket.end(payload), network.hostAddress)
+    await using sender = await listen(socket => socket.end(payload), network.hostAddress)
     const received = await guest.check(`socat -u TCP:${network.hostAddress}:${sender.port} - | sha256sum`, 180_000)
     t.is(received.split(' ')[0], payloadDigest, 'host to guest')
-    sender.server.close()
 
     const digest = Promise.withResolvers<string>()
-    const receiver = await listen(socket => {
+    await using receiver = await listen(socket => {
       const hash = createHash('sha256')
       socket.on('data', chunk => hash.update(chunk))
       socket.on('end', () => digest.resolve(hash.digest('hex')))
@@ -56,7 +68,6 @@ for (const { title, keys, queuePairs } of [
     const sent = await guest.check('sha256sum < /tmp/payload', 120_000)
     await guest.check(`socat -u /tmp/payload TCP:${network.hostAddress}:${receiver.port}`, 180_000)
     t.is(await digest.promise, sent.slice(0, 64), 'guest to host')
-    receiver.server.close()
     t.is((await vm.powerOff()).exitCode, 0)
   })
 }
