@@ -1,3 +1,6 @@
+import { globSync } from 'node:fs'
+import { availableParallelism } from 'node:os'
+import { basename } from 'node:path'
 import { parseArgs } from 'node:util'
 import { execa } from 'execa'
 import { type Counts, countGoogleTest, countTap, noCounts, sum } from './lib/test-counts.ts'
@@ -26,8 +29,12 @@ async function tap(command: string, args: readonly string[]): Promise<Counts> {
   })
   child.stdout?.pipe(process.stdout, { end: false })
   const { stdout, exitCode } = await child
+  return tapCounts(stdout, exitCode)
+}
+
+/** A runner that dies without having said which test failed has failed nevertheless. */
+function tapCounts(stdout: string, exitCode: number | undefined): Counts {
   const counts = countTap(stdout)
-  // A runner that dies without having said which test failed has failed nevertheless.
   return exitCode !== 0 && counts.failed === 0 ? { ...counts, failed: 1 } : counts
 }
 
@@ -54,10 +61,47 @@ async function boots(): Promise<Counts> {
   const lab = canVirtualize() ? [] : ['lab-root', 'lab-emulator']
   const made = await execa('scripts/fixtures', [...guestFixtures, ...lab], { stdio: 'inherit', reject: false })
   if (made.failed) return { ...noCounts, failed: 1 }
-  const files = values.long ? [] : ['--match', '!*long:*']
-  const ava = ['--config', 'integration/ava.config.js', '--tap', ...files]
-  if (canVirtualize()) return tap('ava', ava)
-  return tap('scripts/lab', ['--timeout', values.long ? '5400' : '2400', '--', 'ava', ...ava])
+  const ava = ['--config', 'integration/ava.config.js', '--tap', ...(values.long ? [] : ['--match', '!*long:*'])]
+  return canVirtualize() ? tap('ava', ava) : bootsInLabs(['ava', ...ava])
+}
+
+/** Those that take longest, begun with so that none of them is left alone at the end. */
+const longestFirst = ['repeat.long.test.ts', 'boot.test.ts', 'net.test.ts']
+
+/** Files of these hold nothing but tests that take long: AVA calls it a failure to be left without a test. */
+const longOnly = '.long.test.ts'
+
+/** The lab's memory, and what emulating it takes. */
+const labBytes = 7 * 2 ** 30
+
+/** A lab keeps one core busy, so each core gets a lab of its own, which is given one file of tests after the other. */
+async function bootsInLabs(command: readonly string[]): Promise<Counts> {
+  const rank = (file: string) => {
+    const place = longestFirst.indexOf(basename(file))
+    return place < 0 ? longestFirst.length : place
+  }
+  const files = globSync('integration/*.test.ts')
+    .filter(file => values.long || !file.endsWith(longOnly))
+    .toSorted((a, b) => rank(a) - rank(b) || a.localeCompare(b))
+  let total = noCounts
+  const worker = async () => {
+    for (let file = files.shift(); file !== undefined; file = files.shift()) {
+      const counts = await bootsInLab(command, file)
+      total = sum(total, counts)
+    }
+  }
+  const labs = Math.min(availableParallelism(), Math.floor(process.availableMemory() / labBytes))
+  await Promise.all(Array.from({ length: Math.max(1, labs) }, worker))
+  return total
+}
+
+/** What is printed comes in one piece: several labs have something to say. */
+async function bootsInLab(command: readonly string[], file: string): Promise<Counts> {
+  const begun = performance.now()
+  const lab = ['--timeout', values.long ? '5400' : '2400', '--', ...command, file]
+  const { stdout, all, exitCode } = await execa('scripts/lab', lab, { reject: false, stdin: 'ignore', all: true })
+  console.log(`# ${file} in ${((performance.now() - begun) / 1000).toFixed(0)} s\n${all}`)
+  return tapCounts(stdout, exitCode)
 }
 
 const stages: readonly Stage[] = [

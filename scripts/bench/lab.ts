@@ -20,10 +20,14 @@ export async function runInLab(benchmark: readonly string[], runs: number, json:
     ]
     const out = join(directory, 'out')
     const disk = image === undefined ? [] : ['--disk', image]
-    const lab = await execa('scripts/lab', [...disk, '--out', out, '--', 'bash', '-ec', script.join('\n')], {
-      stdio: 'inherit',
-      reject: false,
-    })
+    const lab = await execa(
+      'scripts/lab',
+      ['--parallel', ...disk, '--out', out, '--', 'bash', '-ec', script.join('\n')],
+      {
+        stdio: 'inherit',
+        reject: false,
+      },
+    )
     const report = join(out, 'report.json')
     if (json !== undefined && existsSync(report)) copyFileSync(report, json)
     return lab.exitCode ?? 1

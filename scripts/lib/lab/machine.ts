@@ -6,6 +6,8 @@ export interface LabMachine {
   readonly cpus: number
   /** QEMU's name of the processor model and its features. */
   readonly processor: string
+  /** Emulates the processors side by side; otherwise in turns, on one core of the host. */
+  readonly parallel: boolean
   readonly kernel: string
   /** Absent where the kernel has its drivers built in. */
   readonly initrd?: string
@@ -43,7 +45,7 @@ export function qemuArguments(machine: LabMachine): string[] {
   const [root, modules, ...others] = throwaway.map(file => `file=${escapeCommas(file)},format=raw,snapshot=on`)
   const run = `file=${escapeCommas(machine.runImage)},format=raw,cache=unsafe`
   return [
-    ...['-M', 'q35', '-accel', 'tcg,thread=multi', '-cpu', machine.processor],
+    ...['-M', 'q35', '-accel', `tcg,thread=${machine.parallel ? 'multi' : 'single'}`, '-cpu', machine.processor],
     ...['-m', `${machine.memoryMib}M`, '-smp', `${machine.cpus}`],
     ...['-display', 'none', '-no-reboot', '-nodefaults', '-no-user-config'],
     ...['-kernel', machine.kernel, ...(machine.initrd === undefined ? [] : ['-initrd', machine.initrd])],

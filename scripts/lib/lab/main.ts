@@ -55,6 +55,7 @@ async function prepare(options: LabOptions, directory: string): Promise<LabMachi
     memoryMib: options.memoryMib,
     cpus: options.cpus,
     processor: options.processor,
+    parallel: options.parallel,
     ...kernel,
     rootImage: join(store.path(fixtureNamed('lab-root')), 'root.img'),
     runImage: run,

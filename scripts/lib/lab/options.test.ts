@@ -8,6 +8,7 @@ test('everything after -- is the command, whatever it looks like', t => {
   t.is(options.cpus, 2)
   t.deepEqual(options.disks, ['/a', '/b'])
   t.is(options.kernel, undefined)
+  t.false(options.parallel)
 })
 
 const wrong: readonly (readonly [string, readonly string[]])[] = [

@@ -9,6 +9,8 @@ export interface LabOptions {
   readonly memoryMib: number
   readonly cpus: number
   readonly processor: string
+  /** Its processors run at the same time, each on a core of this machine. */
+  readonly parallel: boolean
   /** Absent: the custom one where it is cached, else the distribution's. */
   readonly kernel?: KernelChoice
   readonly timeoutSeconds: number
@@ -26,6 +28,8 @@ Runs the command, as root, in the checkout, in a virtual machine with a working 
   --memory MIB       memory of the lab (6144)
   --cpus N           its processors (2)
   --processor MODEL  another one than the default, as QEMU's -cpu takes it
+  --parallel         its processors run at the same time, each on a core of this machine: quicker, but now and then a guest
+                     hangs or dies of that
   --kernel NAME      custom (the default where it is cached) or cloud, Debian's
   --timeout S        ends the lab after that many seconds (3600)
   --disk FILE        attaches a raw image as one more disk, /dev/vde and on; the file itself is not changed
@@ -51,6 +55,7 @@ export function parseOptions(args: readonly string[]): LabOptions {
     memoryMib: positive('memory', values.memory),
     cpus: positive('cpus', values.cpus),
     processor: values.processor,
+    parallel: values.parallel ?? false,
     ...(kernel === undefined ? {} : { kernel }),
     timeoutSeconds: positive('timeout', values.timeout),
     disks: (values.disk ?? []).map(file => resolve(file)),
@@ -70,6 +75,7 @@ function parseFlags(args: readonly string[]) {
         memory: { type: 'string', default: '6144' },
         cpus: { type: 'string', default: '2' },
         processor: { type: 'string', default: defaultProcessor },
+        parallel: { type: 'boolean' },
         kernel: { type: 'string' },
         timeout: { type: 'string', default: '3600' },
         disk: { type: 'string', multiple: true },

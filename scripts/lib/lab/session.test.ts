@@ -10,6 +10,7 @@ const machine: LabMachine = {
   memoryMib: 1024,
   cpus: 1,
   processor: 'model',
+  parallel: false,
   kernel: 'vmlinux',
   rootImage: 'root',
   runImage: 'run',
