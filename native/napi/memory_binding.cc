@@ -79,6 +79,49 @@ Result<> read_piece(int fd, std::span<std::byte> piece, uint64_t offset) {
   return Unit{};
 }
 
+// On a thread of libuv's, so that the machine can be built meanwhile. The memory stays mapped for it.
+class FileLoad final : public Napi::AsyncWorker {
+ public:
+  struct Source {
+    int fd;
+    uint64_t offset;
+  };
+
+  FileLoad(Napi::Env env, std::shared_ptr<const RamMap> map, uint64_t address, uint64_t length, Source source)
+      : AsyncWorker(env, "tsvmm-load"),
+        deferred_(Napi::Promise::Deferred::New(env)),
+        map_(std::move(map)),
+        address_(address),
+        length_(length),
+        source_(source) {}
+
+  Napi::Promise promise() const { return deferred_.Promise(); }
+
+ protected:
+  void Execute() override {
+    if (length_ == 0) return;
+    auto position = source_.offset;
+    const bool all_ram = map_->for_each(address_, length_, [&](std::span<std::byte> piece) {
+      if (read_) read_ = read_piece(source_.fd, piece, position);
+      position += piece.size();
+    });
+    if (!all_ram) read_ = kNotRam;
+  }
+
+  void OnOK() override {
+    if (read_) return deferred_.Resolve(Env().Undefined());
+    deferred_.Reject(make_failure(Env(), read_.failure()).Value());
+  }
+
+ private:
+  const Napi::Promise::Deferred deferred_;
+  const std::shared_ptr<const RamMap> map_;
+  const uint64_t address_;
+  const uint64_t length_;
+  const Source source_;
+  Result<> read_ = Unit{};
+};
+
 }  // namespace
 
 void MappingBinding::define(Napi::Env env, Napi::Object exports) {
@@ -203,24 +246,21 @@ void GuestMemoryBinding::fill(const Napi::CallbackInfo& info) {
   if (!all_ram) throw_failure(info.Env(), kNotRam);
 }
 
-void GuestMemoryBinding::load_file(const Napi::CallbackInfo& info) {
-  if (!memory_) return throw_closed(info.Env(), "GuestMemory");
+Napi::Value GuestMemoryBinding::load_file(const Napi::CallbackInfo& info) {
+  const auto env = info.Env();
+  if (!memory_) return throw_closed(env, "GuestMemory"), env.Undefined();
   const auto address = read_uint(info[0], "guestAddress");
-  if (!address) return;
+  if (!address) return env.Undefined();
   const auto fd = read_uint(info[1], "fd", INT32_MAX);
-  if (!fd) return;
+  if (!fd) return env.Undefined();
   const auto offset = read_uint(info[2], "fileOffset");
-  if (!offset) return;
+  if (!offset) return env.Undefined();
   const auto length = read_uint(info[3], "lengthBytes");
-  if (!length || *length == 0) return;
-  auto position = *offset;
-  Result<> read = Unit{};
-  const bool all_ram = memory_->map()->for_each(*address, *length, [&](std::span<std::byte> piece) {
-    if (read) read = read_piece(static_cast<int>(*fd), piece, position);
-    position += piece.size();
-  });
-  if (!all_ram) return throw_failure(info.Env(), kNotRam);
-  if (!read) throw_failure(info.Env(), read.failure());
+  if (!length) return env.Undefined();
+  // It deletes itself when it is done.
+  auto* load = new FileLoad(env, memory_->map(), *address, *length, {static_cast<int>(*fd), *offset});
+  load->Queue();
+  return load->promise();
 }
 
 void GuestMemoryBinding::close(const Napi::CallbackInfo&) { memory_.reset(); }

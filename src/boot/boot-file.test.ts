@@ -18,11 +18,11 @@ test('headers are read, shorter at the end of the file', t => {
   t.is(file.readWhole(2 ** 63, 2), undefined)
 })
 
-test('contents go into guest memory', t => {
+test('contents go into guest memory', async t => {
   using files = new ScratchFiles()
   using file = open(files.write('kernel', Uint8Array.of(1, 2, 3, 4)))
   const memory = new SoftwareMemory({ guestAddress: 0, sizeBytes: 16 })
-  file.load(memory, 8, 1, 2)
+  await file.load(memory, 8, 1, 2)
   t.deepEqual(memory.read(7, 4), Uint8Array.of(0, 2, 3, 0))
 })
 
@@ -43,12 +43,12 @@ test('an initramfs is named by its own flag', t => {
   t.throws(() => BootFile.open('/nowhere/initrd', 'ERR_INITRAMFS'), { code: 'ERR_INITRAMFS', message })
 })
 
-test('a file that shrinks while it is loaded is named', t => {
+test('a file that shrinks while it is loaded is named', async t => {
   using files = new ScratchFiles()
   const path = files.write('kernel', new Uint8Array(8))
   using file = open(path)
   files.write('kernel', new Uint8Array(2))
   const memory = new SoftwareMemory({ guestAddress: 0, sizeBytes: 16 })
-  const error = t.throws(() => file.load(memory, 0, 0, 8), { code: 'ERR_KERNEL_OPEN' })
+  const error = await t.throwsAsync(file.load(memory, 0, 0, 8), { code: 'ERR_KERNEL_OPEN' })
   t.true(error?.message.startsWith(`--kernel ${path}: cannot be read: `), error?.message)
 })

@@ -50,9 +50,13 @@ export class BootFile implements Disposable {
     return Number.isSafeInteger(offset) && Number.isSafeInteger(lengthBytes) && offset + lengthBytes <= this.sizeBytes
   }
 
-  /** Copies a part of the file into guest memory without a detour. Throws the code given to open(). */
-  load(memory: GuestMemory, guestAddress: number, offset: number, lengthBytes: number): void {
-    this.#attempt(() => memory.loadFile(guestAddress, this.#fd, offset, lengthBytes))
+  /** Copies a part of the file into guest memory without a detour. Rejects with the code given to open(). */
+  async load(memory: GuestMemory, guestAddress: number, offset: number, lengthBytes: number): Promise<void> {
+    try {
+      await memory.loadFile(guestAddress, this.#fd, offset, lengthBytes)
+    } catch (cause) {
+      throw this.#unreadable(cause)
+    }
   }
 
   /** What is wrong with the file. */
@@ -68,7 +72,11 @@ export class BootFile implements Disposable {
     try {
       return action()
     } catch (cause) {
-      throw this.error(this.#code, `cannot be read: ${reasonOf(cause)}`, { cause })
+      throw this.#unreadable(cause)
     }
+  }
+
+  #unreadable(cause: unknown): TsvmmError {
+    return this.error(this.#code, `cannot be read: ${reasonOf(cause)}`, { cause })
   }
 }

@@ -92,9 +92,13 @@ function freeGaps({ limit, usable, taken }: Omit<FreeMemory, 'alignmentBytes'>):
 }
 
 /** Copies segments out of the file. Memory is fresh: what the file does not have of them is zero already. */
-export function loadSegments(memory: GuestMemory, file: BootFile, segments: readonly LoadSegment[]): void {
+export async function loadSegments(
+  memory: GuestMemory,
+  file: BootFile,
+  segments: readonly LoadSegment[],
+): Promise<void> {
   for (const { guestAddress, fileOffset, fileBytes } of segments) {
-    if (fileBytes > 0) file.load(memory, guestAddress, fileOffset, fileBytes)
+    if (fileBytes > 0) await file.load(memory, guestAddress, fileOffset, fileBytes)
   }
 }
 

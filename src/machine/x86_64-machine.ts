@@ -17,6 +17,7 @@ import { type Kvm, type KvmVirtualMachine, kvmCapabilities } from '../hypervisor
 import { type CpuidEntry, decodeCpuid, encodeCpuid } from '../hypervisor/x86_64/cpuid/entry.ts'
 import { guestCpuid, hasInvariantTsc, physicalBits } from '../hypervisor/x86_64/cpuid/guest-cpuid.ts'
 import { apicIdOf, apicIdsOf, type CpuTopology, flatTopology } from '../hypervisor/x86_64/cpuid/topology.ts'
+import type { EntryRegisters } from '../hypervisor/x86_64/entry-state.ts'
 import { Ioapic } from '../interrupts/ioapic.ts'
 import { InterruptRoutes } from '../interrupts/routes.ts'
 import {
@@ -53,6 +54,8 @@ export class X86Machine implements BuiltMachine {
   readonly #topology: CpuTopology
   readonly #area: DeviceArea
   #ged: AcpiGed | undefined
+  /** What was begun when the machine was built, until somebody asks for it. */
+  #prepared: Promise<EntryRegisters> | undefined
 
   static async build(options: X86MachineOptions): Promise<X86Machine> {
     const { config, kvm, components, events } = options
@@ -65,6 +68,7 @@ export class X86Machine implements BuiltMachine {
     const host = decodeCpuid(kvm.supportedCpuid())
     const machine = new X86Machine(options, vm, physicalBits(host, config.cpus.max_phys_bits))
     machine.#addMemory()
+    machine.#prepare()
     const ioapic = machine.#addInterruptController(events)
     await machine.#addPlatformDevices(events, ioapic.controller)
     await addPciDevices({
@@ -98,16 +102,29 @@ export class X86Machine implements BuiltMachine {
   }
 
   async load(): Promise<void> {
+    const prepared = this.#prepared
+    this.#prepared = undefined
+    if (prepared === undefined) this.#vm.clearRam()
+    const entry = await (prepared ?? this.#fillMemory())
+    this.vcpus[0]?.enter(entry)
+  }
+
+  /** Begins to load before the rest is built: reading the kernel takes as long as that does. Errors are those of load(). */
+  #prepare(): void {
+    this.#prepared = this.#fillMemory()
+    this.#prepared.catch(() => {})
+  }
+
+  /** Everything that a machine finds in its memory at power-on; where the first vCPU begins. */
+  async #fillMemory(): Promise<EntryRegisters> {
     const { payload, memory } = this.#config
-    this.#vm.clearRam()
     for (const { address, bytes } of this.#acpiTables()) this.#vm.memory.write(address, bytes)
     this.#vm.memory.write(addressMap.smbios, this.#smbios())
     this.#vm.memory.write(resetVectorAddress, resetVectorCode)
-    const entry = loadKernel(
+    return loadKernel(
       { memory: this.#vm.memory, ram: ramRanges(memory.size), rsdpAddress: addressMap.rsdp },
       { kernel: payload.kernel ?? '', initramfs: payload.initramfs, commandLine: payload.cmdline },
     )
-    this.vcpus[0]?.enter(entry)
   }
 
   pressPowerButton(): void {

@@ -8,6 +8,6 @@ export interface GuestMemory {
   read(guestAddress: number, lengthBytes: number): Uint8Array<ArrayBuffer>
   write(guestAddress: number, bytes: Uint8Array): void
   fill(guestAddress: number, value: number, lengthBytes: number): void
-  /** Reads from an open file straight into guest memory. Throws where the file ends early. */
-  loadFile(guestAddress: number, fd: number, fileOffset: number, lengthBytes: number): void
+  /** Reads from an open file straight into guest memory, beside other work. Rejects where the file ends early. */
+  loadFile(guestAddress: number, fd: number, fileOffset: number, lengthBytes: number): Promise<void>
 }

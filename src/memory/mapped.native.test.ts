@@ -32,7 +32,7 @@ test('only shared memory has a descriptor to pass on', t => {
   memory.close()
 })
 
-test('an access outside names its place', t => {
+test('an access outside names its place', async t => {
   const memory = new MappedMemory()
   memory.map(0, pageBytes, plain)
   const error = { code: 'ERR_MEMORY' }
@@ -42,7 +42,7 @@ test('an access outside names its place', t => {
   })
   t.throws(() => memory.write(0x2000, Uint8Array.of(1)), { ...error, message: /write 1 bytes at 0x2000/ })
   t.throws(() => memory.fill(0x2000, 0, 1), { ...error, message: /fill 1 bytes/ })
-  t.throws(() => memory.loadFile(0x2000, 0, 0, 1), { ...error, message: /load 1 bytes/ })
+  await t.throwsAsync(memory.loadFile(0x2000, 0, 0, 1), { ...error, message: /load 1 bytes/ })
   memory.close()
 })
 

@@ -58,10 +58,12 @@ export class MappedMemory implements GuestMemory {
     attempt(naming('fill', guestAddress, lengthBytes), () => this.native.fill(guestAddress, value, lengthBytes))
   }
 
-  loadFile(guestAddress: number, fd: number, fileOffset: number, lengthBytes: number): void {
-    attempt(naming('load', guestAddress, lengthBytes), () =>
-      this.native.loadFile(guestAddress, fd, fileOffset, lengthBytes),
-    )
+  async loadFile(guestAddress: number, fd: number, fileOffset: number, lengthBytes: number): Promise<void> {
+    try {
+      await this.native.loadFile(guestAddress, fd, fileOffset, lengthBytes)
+    } catch (cause) {
+      throw memoryError(naming('load', guestAddress, lengthBytes), cause)
+    }
   }
 
   /** Gives all RAM back to the host: it reads as zeroes. */
@@ -90,8 +92,12 @@ function attempt<T>(what: string, action: () => T): T {
   try {
     return action()
   } catch (cause) {
-    const isElsewhere = cause instanceof Error && 'code' in cause && cause.code === 'EFAULT'
-    const reason = `${what}: ${isElsewhere ? 'not all of it is RAM' : reasonOf(cause)}`
-    throw new TsvmmError('ERR_MEMORY', { reason }, { cause })
+    throw memoryError(what, cause)
   }
+}
+
+function memoryError(what: string, cause: unknown): TsvmmError {
+  const isElsewhere = cause instanceof Error && 'code' in cause && cause.code === 'EFAULT'
+  const reason = `${what}: ${isElsewhere ? 'not all of it is RAM' : reasonOf(cause)}`
+  return new TsvmmError('ERR_MEMORY', { reason }, { cause })
 }

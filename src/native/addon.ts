@@ -78,7 +78,8 @@ export interface NativeGuestMemory {
   read(guestAddress: number, lengthBytes: number): Uint8Array<ArrayBuffer>
   write(guestAddress: number, bytes: Uint8Array): void
   fill(guestAddress: number, value: number, lengthBytes: number): void
-  loadFile(guestAddress: number, fd: number, fileOffset: number, lengthBytes: number): void
+  /** Not on this thread; `fd` stays open until it is done. */
+  loadFile(guestAddress: number, fd: number, fileOffset: number, lengthBytes: number): Promise<void>
   close(): void
 }
 

@@ -41,7 +41,7 @@ test('a view of an array is written, not the whole buffer behind it', t => {
   memory.close()
 })
 
-test('what is not RAM is refused as a whole, wherever it begins', t => {
+test('what is not RAM is refused as a whole, wherever it begins', async t => {
   const memory = new (addon().GuestMemory)()
   memory.add(4 * pageBytes, map(), 0, 4 * pageBytes)
   const isRam = (address: number, lengthBytes: number) =>
@@ -69,10 +69,10 @@ test('what is not RAM is refused as a whole, wherever it begins', t => {
     () => memory.read(highest, 2),
     () => memory.write(highest, Uint8Array.of(1)),
     () => memory.fill(highest, 0, highest),
-    () => memory.loadFile(highest, 0, 0, 1),
   ]) {
     t.throws(access, { code: 'EFAULT' })
   }
+  await t.throwsAsync(memory.loadFile(highest, 0, 0, 1), { code: 'EFAULT' })
   t.throws(() => memory.read(-1, 1), { instanceOf: RangeError })
   t.throws(() => memory.read(0.5, 1), { instanceOf: RangeError })
   t.throws(() => memory.read(Number.NaN, 1), { instanceOf: RangeError })
@@ -80,21 +80,21 @@ test('what is not RAM is refused as a whole, wherever it begins', t => {
   t.throws(() => memory.read(4 * pageBytes, 1), { message: /closed/ })
 })
 
-test('a file is loaded from its offset and must be long enough', t => {
+test('a file is loaded from its offset and must be long enough', async t => {
   using file = temporaryFile(Uint8Array.from({ length: 100 }, (_, index) => index))
   const memory = new (addon().GuestMemory)()
   const mapping = map()
   memory.add(0, mapping, 0, pageBytes)
   memory.add(pageBytes, mapping, 3 * pageBytes, pageBytes)
   const fd = openSync(file.path, 'r')
-  memory.loadFile(pageBytes - 10, fd, 50, 20)
+  await memory.loadFile(pageBytes - 10, fd, 50, 20)
   t.deepEqual(
     memory.read(pageBytes - 10, 20),
     Uint8Array.from({ length: 20 }, (_, index) => 50 + index),
   )
-  t.throws(() => memory.loadFile(0, fd, 90, 11), { code: 'EIO' })
+  await t.throwsAsync(memory.loadFile(0, fd, 90, 11), { code: 'EIO' })
   closeSync(fd)
-  const error = t.throws(() => memory.loadFile(0, fd, 0, 1), { code: 'EBADF' })
+  const error = await t.throwsAsync(memory.loadFile(0, fd, 0, 1), { code: 'EBADF' })
   t.like(error, { syscall: 'pread' })
   memory.close()
 })

@@ -25,10 +25,10 @@ interface Attempt {
 }
 
 /** Loads into a fresh machine of 32 MiB. */
-function load({ kernel, initramfs, commandLine = '' }: Attempt) {
+async function load({ kernel, initramfs, commandLine = '' }: Attempt) {
   using files = new ScratchFiles()
   const memory = new SoftwareMemory({ guestAddress: 0, sizeBytes: ramBytes })
-  const entry = loadKernel(
+  const entry = await loadKernel(
     { memory, ram: ramRanges(ramBytes), rsdpAddress: addressMap.rsdp },
     {
       kernel: files.write('kernel', kernel),
@@ -54,14 +54,14 @@ function pvhMemoryMap(memory: SoftwareMemory, startInfoAddress: number) {
   })
 }
 
-test('an ELF is entered where its PVH note says, with its segments in place', t => {
-  const { memory, entry } = load({ kernel: buildElf(aKernel) })
+test('an ELF is entered where its PVH note says, with its segments in place', async t => {
+  const { memory, entry } = await load({ kernel: buildElf(aKernel) })
   t.deepEqual(entry, { rip: 0x100_0010, rbx: 0x6000, rsi: 0, rsp: 0 })
   t.deepEqual(memory.read(0x100_0000, 256), code)
 })
 
-test('PVH finds command line, memory map and ACPI through its start information', t => {
-  const { memory, entry } = load({ kernel: buildElf(aKernel), commandLine: 'console=hvc0 ünïcode' })
+test('PVH finds command line, memory map and ACPI through its start information', async t => {
+  const { memory, entry } = await load({ kernel: buildElf(aKernel), commandLine: 'console=hvc0 ünïcode' })
   const info = memory.read(entry.rbx, startInfo.sizeBytes)
   const field = (name: Parameters<typeof startInfo.read>[1]) => startInfo.readNumber(info, name)
   t.is(field('magic'), 0x336ec578)
@@ -73,15 +73,15 @@ test('PVH finds command line, memory map and ACPI through its start information'
   t.deepEqual(pvhMemoryMap(memory, entry.rbx), memoryMap(ramRanges(ramBytes)))
 })
 
-test('descriptor tables and the pointer to the firmware’s data area are written', t => {
-  const { memory } = load({ kernel: buildElf(aKernel) })
+test('descriptor tables and the pointer to the firmware’s data area are written', async t => {
+  const { memory } = await load({ kernel: buildElf(aKernel) })
   t.is(readUint(memory.read(0x508, 8), 0, 8), 0x00cf9b000000ffffn)
   t.is(readUint(memory.read(0x520, 8), 0, 8), 0n)
   t.is(readNumber(memory.read(0x40e, 2), 0, 2), 0xa000)
 })
 
-test('an initramfs goes to the end of RAM, on a page of its own', t => {
-  const { memory, entry } = load({ kernel: buildElf(aKernel), initramfs: new Uint8Array(0x1234).fill(7) })
+test('an initramfs goes to the end of RAM, on a page of its own', async t => {
+  const { memory, entry } = await load({ kernel: buildElf(aKernel), initramfs: new Uint8Array(0x1234).fill(7) })
   const info = memory.read(entry.rbx, startInfo.sizeBytes)
   t.is(startInfo.readNumber(info, 'moduleCount'), 1)
   const module = memory.read(startInfo.readNumber(info, 'modules'), startModule.sizeBytes)
@@ -91,30 +91,30 @@ test('an initramfs goes to the end of RAM, on a page of its own', t => {
   t.true(memory.read(address, 0x1234).every(byte => byte === 7))
 })
 
-test('an initramfs makes way for a kernel at the end of RAM', t => {
+test('an initramfs makes way for a kernel at the end of RAM', async t => {
   const top = ramBytes - 0x2000
   const kernel = buildElf({
     segments: [{ address: top, contents: code, memoryBytes: 0x2000 }],
     notes: [{ contents: word(top) }],
   })
-  const { memory } = load({ kernel, initramfs: new Uint8Array(0x800).fill(7) })
+  const { memory } = await load({ kernel, initramfs: new Uint8Array(0x800).fill(7) })
   t.is(memory.read(top - 0x1000, 1)[0], 7)
 })
 
-test('an entry of 64 bits and a kernel of 32 bits are taken', t => {
+test('an entry of 64 bits and a kernel of 32 bits are taken', async t => {
   const wide = Buffer.concat([word(0x100_0010), word(0)])
-  t.is(load({ kernel: buildElf({ ...aKernel, notes: [{ contents: wide }] }) }).entry.rip, 0x100_0010)
-  t.is(load({ kernel: buildElf({ ...aKernel, bits: 32, machine: 3 }) }).entry.rip, 0x100_0010)
+  t.is((await load({ kernel: buildElf({ ...aKernel, notes: [{ contents: wide }] }) })).entry.rip, 0x100_0010)
+  t.is((await load({ kernel: buildElf({ ...aKernel, bits: 32, machine: 3 }) })).entry.rip, 0x100_0010)
 })
 
-test('a bzImage is entered at its begin, above the tables', t => {
-  const { memory, entry } = load({ kernel: buildBzImage() })
+test('a bzImage is entered at its begin, above the tables', async t => {
+  const { memory, entry } = await load({ kernel: buildBzImage() })
   t.deepEqual(entry, { rip: 0x10_0000, rbx: 0, rsi: 0x7000, rsp: 0x8ff0 })
   t.deepEqual([...memory.read(0x10_0000, 2), ...memory.read(0x10_3fff, 2)], [0x90, 0x90, 0x90, 0])
 })
 
-test('a bzImage finds its parameters in the zero page', t => {
-  const { memory, entry } = load({
+test('a bzImage finds its parameters in the zero page', async t => {
+  const { memory, entry } = await load({
     kernel: buildBzImage(),
     initramfs: new Uint8Array(0x1234).fill(7),
     commandLine: 'quiet',
@@ -136,39 +136,39 @@ test('a bzImage finds its parameters in the zero page', t => {
   t.deepEqual(map, memoryMap(ramRanges(ramBytes)))
 })
 
-test('nothing but the setup header is taken from a bzImage into the zero page', t => {
+test('nothing but the setup header is taken from a bzImage into the zero page', async t => {
   const image = buildBzImage({ fields: { headerEnd: 0xff } })
   image.fill(0xaa, 0x290, 0x400)
-  const { memory } = load({ kernel: image })
+  const { memory } = await load({ kernel: image })
   t.true(memory.read(0x7290, 0x40).every(byte => byte === 0))
   t.is(memory.read(0x7000, 1)[0], 0)
 })
 
-test('an initramfs stays below what a bzImage can reach', t => {
-  const { memory } = load({
+test('an initramfs stays below what a bzImage can reach', async t => {
+  const { memory } = await load({
     kernel: buildBzImage({ fields: { initramfsMaximum: 0x1bf_ffff } }),
     initramfs: new Uint8Array(0x1000).fill(7),
   })
   t.is(memory.read(0x1bf_f000, 1)[0], 7)
 })
 
-test('a bzImage that cannot be moved is loaded at 1 MiB and keeps the place it moves to free', t => {
+test('a bzImage that cannot be moved is loaded at 1 MiB and keeps the place it moves to free', async t => {
   const fields = { isRelocatable: 0, preferredAddress: 0x140_0000, initBytes: 0xb0_0000 }
   const attempt = { kernel: buildBzImage({ fields }), initramfs: new Uint8Array(0x10_0000).fill(7) }
-  const { memory, entry } = load(attempt)
+  const { memory, entry } = await load(attempt)
   t.is(entry.rip, 0x10_0000)
   t.is(memory.read(0x1f0_0000, 1)[0], 7)
-  refuses(t, { ...attempt, initramfs: new Uint8Array(0x10_1000) }, 'ERR_INITRAMFS', /there is room for 1048576/)
+  await refuses(t, { ...attempt, initramfs: new Uint8Array(0x10_1000) }, 'ERR_INITRAMFS', /there is room for 1048576/)
 })
 
-test('a bzImage is entered by its 32-bit code, whether it has 64-bit code or not', t => {
+test('a bzImage is entered by its 32-bit code, whether it has 64-bit code or not', async t => {
   const image = buildBzImage()
   const extendedLoadFlags = 0x236
   image.fill(0, extendedLoadFlags, extendedLoadFlags + 2)
-  t.is(load({ kernel: image }).entry.rip, 0x10_0000)
+  t.is((await load({ kernel: image })).entry.rip, 0x10_0000)
 })
 
-test('loading again into cleared memory gives the same', t => {
+test('loading again into cleared memory gives the same', async t => {
   using files = new ScratchFiles()
   const memory = new SoftwareMemory({ guestAddress: 0, sizeBytes: ramBytes })
   const machine = { memory, ram: ramRanges(ramBytes), rsdpAddress: addressMap.rsdp }
@@ -177,14 +177,14 @@ test('loading again into cleared memory gives the same', t => {
     initramfs: files.write('initramfs', code),
     commandLine: 'quiet',
   }
-  const first = loadKernel(machine, source)
+  const first = await loadKernel(machine, source)
   const seen = memory.read(0, ramBytes)
   memory.clear()
-  t.deepEqual(loadKernel(machine, source), first)
+  t.deepEqual(await loadKernel(machine, source), first)
   t.true(Buffer.from(memory.read(0, ramBytes)).equals(seen))
 })
 
-test('RAM around the hole below 4 GiB is told as it is, and used below it only', t => {
+test('RAM around the hole below 4 GiB is told as it is, and used below it only', async t => {
   using files = new ScratchFiles()
   const gibibyte = 1024 * mebibyte
   const ram = ramRanges(5 * gibibyte)
@@ -195,7 +195,7 @@ test('RAM around the hole below 4 GiB is told as it is, and used below it only',
   )
   const kernel = files.write('kernel', buildElf(aKernel))
   const initramfs = files.write('initramfs', new Uint8Array(0x1234).fill(7))
-  const entry = loadKernel({ memory, ram, rsdpAddress: addressMap.rsdp }, { kernel, initramfs, commandLine: '' })
+  const entry = await loadKernel({ memory, ram, rsdpAddress: addressMap.rsdp }, { kernel, initramfs, commandLine: '' })
   t.deepEqual(pvhMemoryMap(memory, entry.rbx), [
     { address: 0, sizeBytes: 0xa0000, type: 1 },
     { address: 0x10_0000, sizeBytes: 3 * gibibyte - mebibyte, type: 1 },
@@ -205,22 +205,26 @@ test('RAM around the hole below 4 GiB is told as it is, and used below it only',
   t.is(memory.read(3 * gibibyte - 0x2000, 1)[0], 7)
 })
 
-function refuses(t: ExecutionContext, attempt: Attempt, code: string, says: RegExp): void {
-  const error = t.throws(() => load(attempt), { code, message: says })
+async function refuses(t: ExecutionContext, attempt: Attempt, code: string, says: RegExp): Promise<void> {
+  const error = await t.throwsAsync(load(attempt), { code, message: says })
   t.false(error?.message.includes('\n'))
 }
 
-test('whatever is in the headers, a kernel is loaded within RAM or refused by name', t => {
+test('whatever is in the headers, a kernel is loaded within RAM or refused by name', async t => {
   using files = new ScratchFiles()
   const memory = new SoftwareMemory({ guestAddress: 0, sizeBytes: ramBytes })
   const machine = { memory, ram: ramRanges(ramBytes), rsdpAddress: addressMap.rsdp }
   const initramfs = files.write('initramfs', code)
   const codes = ['ERR_KERNEL_FORMAT', 'ERR_KERNEL_TOO_LARGE', 'ERR_KERNEL_NO_PVH_NOTE', 'ERR_INITRAMFS', 'ERR_CMDLINE']
-  const attempt = (whole: Uint8Array, changes: readonly [number, number][]) => {
+  const attempt = async (whole: Uint8Array, changes: readonly [number, number][]) => {
     const bytes = whole.slice()
     for (const [offset, value] of changes) bytes[offset] = value
     try {
-      const { rip } = loadKernel(machine, { kernel: files.write('kernel', bytes), initramfs, commandLine: 'quiet' })
+      const { rip } = await loadKernel(machine, {
+        kernel: files.write('kernel', bytes),
+        initramfs,
+        commandLine: 'quiet',
+      })
       return rip < ramBytes
     } catch (error) {
       return error instanceof TsvmmError && codes.includes(error.code)
@@ -234,100 +238,101 @@ test('whatever is in the headers, a kernel is loaded within RAM or refused by na
     { whole: buildBzImage(), changes: changesIn(0x1f1, 0x264) },
   ]
   for (const { whole, changes } of kernels) {
-    fc.assert(
-      fc.property(changes, each => attempt(whole, each)),
+    await fc.assert(
+      fc.asyncProperty(changes, each => attempt(whole, each)),
       { numRuns: 400 },
     )
   }
   t.pass()
 })
 
-test('an ELF without PVH note is refused with a way out', t => {
+test('an ELF without PVH note is refused with a way out', async t => {
   const says = /^--kernel .*: this ELF has no PVH entry note; build it with CONFIG_PVH=y/
-  refuses(t, { kernel: buildElf({ segments: aKernel.segments ?? [] }) }, 'ERR_KERNEL_NO_PVH_NOTE', says)
+  await refuses(t, { kernel: buildElf({ segments: aKernel.segments ?? [] }) }, 'ERR_KERNEL_NO_PVH_NOTE', says)
   const short = buildElf({ ...aKernel, notes: [{ contents: Uint8Array.of(1, 2) }] })
-  refuses(t, { kernel: short }, 'ERR_KERNEL_NO_PVH_NOTE', says)
+  await refuses(t, { kernel: short }, 'ERR_KERNEL_NO_PVH_NOTE', says)
 })
 
-test('an entry outside of what is loaded is refused', t => {
+test('an entry outside of what is loaded is refused', async t => {
   const outside = (address: number) => buildElf({ ...aKernel, notes: [{ contents: word(address) }] })
   for (const address of [0, 0xff_ffff, 0x100_0100]) {
-    refuses(t, { kernel: outside(address) }, 'ERR_KERNEL_FORMAT', /its PVH entry 0x[0-9a-f]+ is not in a segment/)
+    await refuses(t, { kernel: outside(address) }, 'ERR_KERNEL_FORMAT', /its PVH entry 0x[0-9a-f]+ is not in a segment/)
   }
 })
 
-test('a kernel that does not fit into RAM is refused', t => {
+test('a kernel that does not fit into RAM is refused', async t => {
   const at = (address: number, memoryBytes = 0x2000) =>
     buildElf({ segments: [{ address, contents: code, memoryBytes }], notes: [{ contents: word(address) }] })
   const says = /^--kernel .*: it needs memory from 0x[0-9a-f]+ to 0x[0-9a-f]+, which is not free RAM; is --memory/
-  refuses(t, { kernel: at(ramBytes - 0x1000) }, 'ERR_KERNEL_TOO_LARGE', says)
-  refuses(t, { kernel: at(0xe800_0000) }, 'ERR_KERNEL_TOO_LARGE', says)
-  refuses(t, { kernel: buildBzImage({ fields: { initBytes: 0x100_0001 } }) }, 'ERR_KERNEL_TOO_LARGE', says)
-  refuses(t, { kernel: buildBzImage({ fields: { alignmentBytes: 0x4000_0000 } }) }, 'ERR_KERNEL_TOO_LARGE', says)
-  t.notThrows(() => load({ kernel: at(ramBytes - 0x2000) }))
-  t.notThrows(() => load({ kernel: buildBzImage({ fields: { initBytes: 0x100_0000 } }) }))
+  await refuses(t, { kernel: at(ramBytes - 0x1000) }, 'ERR_KERNEL_TOO_LARGE', says)
+  await refuses(t, { kernel: at(0xe800_0000) }, 'ERR_KERNEL_TOO_LARGE', says)
+  await refuses(t, { kernel: buildBzImage({ fields: { initBytes: 0x100_0001 } }) }, 'ERR_KERNEL_TOO_LARGE', says)
+  await refuses(t, { kernel: buildBzImage({ fields: { alignmentBytes: 0x4000_0000 } }) }, 'ERR_KERNEL_TOO_LARGE', says)
+  await t.notThrowsAsync(load({ kernel: at(ramBytes - 0x2000) }))
+  await t.notThrowsAsync(load({ kernel: buildBzImage({ fields: { initBytes: 0x100_0000 } }) }))
 })
 
-test('a kernel in the place of our tables is refused, beside them not', t => {
+test('a kernel in the place of our tables is refused, beside them not', async t => {
   const at = (address: number) =>
     buildElf({ segments: [{ address, contents: code }], notes: [{ contents: word(address) }] })
   for (const address of [0, 0x500, 0x6000, 0x8f01, 0x1ff01, 0x2ffff, 0x9ff01, 0xa0000, 0xfff00]) {
-    refuses(t, { kernel: at(address) }, 'ERR_KERNEL_TOO_LARGE', /which is not free RAM/)
+    await refuses(t, { kernel: at(address) }, 'ERR_KERNEL_TOO_LARGE', /which is not free RAM/)
   }
-  for (const address of [0x9000, 0x1ff00, 0x30000, 0x9ff00, 0x10_0000]) t.notThrows(() => load({ kernel: at(address) }))
+  for (const address of [0x9000, 0x1ff00, 0x30000, 0x9ff00, 0x10_0000])
+    await t.notThrowsAsync(load({ kernel: at(address) }))
 })
 
-test('a file that is no kernel is refused, with a guess what it is', t => {
+test('a file that is no kernel is refused, with a guess what it is', async t => {
   const refusesFile = (contents: Uint8Array, says: RegExp) =>
     refuses(t, { kernel: contents }, 'ERR_KERNEL_FORMAT', says)
-  refusesFile(Buffer.from('#!/bin/sh\n'), /not a kernel: an ELF with a PVH note or a bzImage is needed/)
-  refusesFile(Uint8Array.of(0x1f, 0x8b, 8), /compressed with gzip/)
-  refusesFile(Buffer.from('070701000'), /a cpio archive; is it the initramfs\?/)
-  refusesFile(Buffer.from(`${'\0'.repeat(0x38)}ARMd`), /an AArch64 kernel/)
-  refusesFile(Buffer.from('MZ'), /an EFI program/)
+  await refusesFile(Buffer.from('#!/bin/sh\n'), /not a kernel: an ELF with a PVH note or a bzImage is needed/)
+  await refusesFile(Uint8Array.of(0x1f, 0x8b, 8), /compressed with gzip/)
+  await refusesFile(Buffer.from('070701000'), /a cpio archive; is it the initramfs\?/)
+  await refusesFile(Buffer.from(`${'\0'.repeat(0x38)}ARMd`), /an AArch64 kernel/)
+  await refusesFile(Buffer.from('MZ'), /an EFI program/)
 })
 
-test('bzImages that are cut off, too old or damaged are refused', t => {
+test('bzImages that are cut off, too old or damaged are refused', async t => {
   const refusesImage = (kernel: Uint8Array, says: RegExp) => refuses(t, { kernel }, 'ERR_KERNEL_FORMAT', says)
-  refusesImage(buildBzImage().slice(0, 0x300), /cut off: the setup header/)
-  refusesImage(buildBzImage().slice(0, -16), /cut off: 24576 bytes would be whole, there are 24560/)
-  refusesImage(buildBzImage({ fields: { setupSectors: 200 } }), /cut off/)
-  refusesImage(buildBzImage({ fields: { protocol: 0x209 } }), /boot protocol 2\.9 is older than 2\.10/)
-  refusesImage(buildBzImage({ fields: { bootFlag: 0 } }), /without boot flag/)
-  refusesImage(buildBzImage({ fields: { loadFlags: 0 } }), /a zImage/)
+  await refusesImage(buildBzImage().slice(0, 0x300), /cut off: the setup header/)
+  await refusesImage(buildBzImage().slice(0, -16), /cut off: 24576 bytes would be whole, there are 24560/)
+  await refusesImage(buildBzImage({ fields: { setupSectors: 200 } }), /cut off/)
+  await refusesImage(buildBzImage({ fields: { protocol: 0x209 } }), /boot protocol 2\.9 is older than 2\.10/)
+  await refusesImage(buildBzImage({ fields: { bootFlag: 0 } }), /without boot flag/)
+  await refusesImage(buildBzImage({ fields: { loadFlags: 0 } }), /a zImage/)
   const nowhere = /it wants to be aligned or placed where no memory is/
-  refusesImage(buildBzImage({ fields: { preferredAddress: 0xffff_ffff_ffff_0000n } }), nowhere)
-  for (const alignmentBytes of [0, 0x30_0000]) refusesImage(buildBzImage({ fields: { alignmentBytes } }), nowhere)
+  await refusesImage(buildBzImage({ fields: { preferredAddress: 0xffff_ffff_ffff_0000n } }), nowhere)
+  for (const alignmentBytes of [0, 0x30_0000]) await refusesImage(buildBzImage({ fields: { alignmentBytes } }), nowhere)
 })
 
-test('an initramfs that does not fit is refused', t => {
+test('an initramfs that does not fit is refused', async t => {
   const says =
     /^--initramfs .*: 15728640 bytes; beside the kernel there is room for 15724544; is --memory large enough\?/
   const initramfs = new Uint8Array(15 * mebibyte)
-  refuses(t, { kernel: buildBzImage({ fields: { initBytes: 0x10_1000 } }), initramfs }, 'ERR_INITRAMFS', says)
-  t.notThrows(() => load({ kernel: buildBzImage({ fields: { initBytes: 0x10_0000 } }), initramfs }))
+  await refuses(t, { kernel: buildBzImage({ fields: { initBytes: 0x10_1000 } }), initramfs }, 'ERR_INITRAMFS', says)
+  await t.notThrowsAsync(load({ kernel: buildBzImage({ fields: { initBytes: 0x10_0000 } }), initramfs }))
 })
 
-test('a command line longer than the kernel takes is refused', t => {
+test('a command line longer than the kernel takes is refused', async t => {
   const with2047 = { kernel: buildBzImage(), commandLine: 'x'.repeat(2047) }
-  t.is(commandLineOf(load(with2047).memory).length, 2047)
+  t.is(commandLineOf((await load(with2047)).memory).length, 2047)
   const says = /^--cmdline: 2048 bytes are too long; this kernel takes at most 2047/
-  refuses(t, { ...with2047, commandLine: 'x'.repeat(2048) }, 'ERR_CMDLINE', says)
+  await refuses(t, { ...with2047, commandLine: 'x'.repeat(2048) }, 'ERR_CMDLINE', says)
   const elf = buildElf(aKernel)
-  t.is(commandLineOf(load({ kernel: elf, commandLine: 'x'.repeat(65535) }).memory).length, 65535)
-  refuses(t, { kernel: elf, commandLine: 'x'.repeat(65536) }, 'ERR_CMDLINE', /at most 65535/)
-  refuses(t, { kernel: elf, commandLine: 'a\0b' }, 'ERR_CMDLINE', /zero byte/)
+  t.is(commandLineOf((await load({ kernel: elf, commandLine: 'x'.repeat(65535) })).memory).length, 65535)
+  await refuses(t, { kernel: elf, commandLine: 'x'.repeat(65536) }, 'ERR_CMDLINE', /at most 65535/)
+  await refuses(t, { kernel: elf, commandLine: 'a\0b' }, 'ERR_CMDLINE', /zero byte/)
 })
 
-test('memory is untouched where anything is refused', t => {
+test('memory is untouched where anything is refused', async t => {
   using files = new ScratchFiles()
   const memory = new SoftwareMemory({ guestAddress: 0, sizeBytes: ramBytes })
   const machine = { memory, ram: ramRanges(ramBytes), rsdpAddress: addressMap.rsdp }
   const kernel = files.write('kernel', buildElf(aKernel))
   const source = { kernel, initramfs: undefined, commandLine: 'x'.repeat(70_000) }
-  t.throws(() => loadKernel(machine, source), { code: 'ERR_CMDLINE' })
+  await t.throwsAsync(loadKernel(machine, source), { code: 'ERR_CMDLINE' })
   const large = files.write('initramfs', new Uint8Array(ramBytes))
   const initramfs = { ...source, commandLine: '', initramfs: large }
-  t.throws(() => loadKernel(machine, initramfs), { code: 'ERR_INITRAMFS' })
+  await t.throwsAsync(loadKernel(machine, initramfs), { code: 'ERR_INITRAMFS' })
   t.true(memory.read(0, ramBytes).every(byte => byte === 0))
 })

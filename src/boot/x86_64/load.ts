@@ -38,9 +38,9 @@ const commandLineArea: MemoryRange = {
  * Loads kernel, initramfs, command line and tables into fresh guest memory, anew at every reboot. All is checked before
  * anything is written. With the registers that come back the first vCPU begins, in flat 32-bit mode; the others wait for its
  * start-up message. There is no MP table: whoever boots here has ACPI, which tells the same and more.
- * Throws ERR_KERNEL_*, ERR_INITRAMFS, ERR_CMDLINE.
+ * Rejects with ERR_KERNEL_*, ERR_INITRAMFS, ERR_CMDLINE.
  */
-export function loadKernel(machine: BootMachine, source: BootSource): EntryRegisters {
+export async function loadKernel(machine: BootMachine, source: BootSource): Promise<EntryRegisters> {
   const { memory } = machine
   using kernel = BootFile.open(source.kernel, 'ERR_KERNEL_OPEN')
   using initramfs = source.initramfs === undefined ? undefined : BootFile.open(source.initramfs, 'ERR_INITRAMFS')
@@ -54,8 +54,8 @@ export function loadKernel(machine: BootMachine, source: BootSource): EntryRegis
   const place = initramfs && placeInitramfs(initramfs, plan.initramfsLimit, high, plan.reserved)
   const commandLine = encodeCommandLine(source.commandLine, plan.commandLineMaximumBytes)
 
-  loadSegments(memory, kernel, plan.segments)
-  if (place !== undefined) initramfs?.load(memory, place.guestAddress, 0, place.sizeBytes)
+  await loadSegments(memory, kernel, plan.segments)
+  if (place !== undefined) await initramfs?.load(memory, place.guestAddress, 0, place.sizeBytes)
   memory.write(addressMap.commandLine, commandLine)
   memory.write(addressMap.gdt, flatGdt())
   memory.write(addressMap.idt, emptyIdt())

@@ -51,7 +51,7 @@ export class SoftwareMemory implements GuestMemory {
     for (const piece of this.#pieces(guestAddress, lengthBytes)) piece.fill(value)
   }
 
-  loadFile(guestAddress: number, fd: number, fileOffset: number, lengthBytes: number): void {
+  async loadFile(guestAddress: number, fd: number, fileOffset: number, lengthBytes: number): Promise<void> {
     const bytes = new Uint8Array(lengthBytes)
     if (readSync(fd, bytes, 0, lengthBytes, fileOffset) < lengthBytes) {
       throw new TsvmmError('ERR_MEMORY', { reason: 'the file ends early' })
