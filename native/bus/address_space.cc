@@ -66,11 +66,12 @@ void for_each_piece(const WindowTable& table, uint64_t address, uint64_t length,
 
 uint32_t width_mask(uint32_t width) { return width == 4 ? UINT32_MAX : (1u << (8 * width)) - 1; }
 
-uint32_t span_mask(const RegisterSpan& span, uint32_t offset, uint32_t width) {
+// `position` counts from the begin of what the mask is for.
+uint32_t span_mask(const RegisterSpan& span, uint32_t position, uint32_t width) {
   if (span.mask.empty()) return width_mask(width);
   uint32_t mask = 0;
   for (uint32_t index = 0; index < width; ++index) {
-    mask |= uint32_t{span.mask[offset - span.offset + index]} << (8 * index);
+    mask |= uint32_t{span.mask[position + index]} << (8 * index);
   }
   return mask;
 }
@@ -91,6 +92,27 @@ std::optional<uint64_t> ecam_address(const Piece& piece) {
   const auto function = (selected >> 8) & 0xffff;
   return piece.span->ecam_address + (uint64_t{function} << 12) + (selected & 0xfc) +
          (piece.offset - piece.span->offset);
+}
+
+// Which word of its table an indexed span answers with. Whole words only: the 82093AA has no others (§3.1.2).
+std::optional<uint32_t> table_position(const Piece& piece) {
+  const auto index = piece.placement->window->load(0, 1);
+  if (piece.width != sizeof(uint32_t) || index >= piece.span->table_entries) return {};
+  return index * uint32_t{sizeof(uint32_t)};
+}
+
+// Whether a write changes what a read answers, of the bits that can be.
+bool changes(const Piece& piece, uint32_t value) {
+  const auto& span = *piece.span;
+  const auto& window = *piece.placement->window;
+  if (span.read != Read::kIndexed) {
+    const auto mask = span_mask(span, piece.offset - span.offset, piece.width);
+    return ((window.load(piece.offset, piece.width) ^ value) & mask) != 0;
+  }
+  const auto position = table_position(piece);
+  if (!position) return false;
+  return ((window.load(span.table_offset + *position, piece.width) ^ value) &
+          span_mask(span, *position, piece.width)) != 0;
 }
 
 uint32_t read_piece(const Piece& piece, TrapSink& sink, AccessCounters& counters, const WindowTable* memory) {
@@ -119,6 +141,11 @@ uint32_t read_piece(const Piece& piece, TrapSink& sink, AccessCounters& counters
       std::memcpy(&value, data.data(), sizeof value);
       return value;
     }
+    case Read::kIndexed: {
+      count(counters.bytes);
+      const auto position = table_position(piece);
+      return position ? window.load(piece.span->table_offset + *position, piece.width) : 0;
+    }
     case Read::kTrap:
       break;
   }
@@ -134,7 +161,8 @@ void write_piece(const Piece& piece, uint32_t value, TrapSink& sink, AccessCount
   switch (piece.span->write) {
     case Write::kBytes:
       count(counters.bytes);
-      return window.store(piece.offset, piece.width, value, span_mask(*piece.span, piece.offset, piece.width));
+      return window.store(piece.offset, piece.width, value,
+                          span_mask(*piece.span, piece.offset - piece.span->offset, piece.width));
     case Write::kPost:
       count(counters.posted);
       return sink.post(window, piece.offset, piece.width, value);
@@ -147,6 +175,9 @@ void write_piece(const Piece& piece, uint32_t value, TrapSink& sink, AccessCount
       std::memcpy(data.data(), &value, sizeof value);
       return access_write(*memory, *address, std::span(data).first(piece.width), sink, counters);
     }
+    case Write::kChange:
+      if (!changes(piece, value)) return count(counters.ignored);
+      break;
     case Write::kTrap:
       break;
   }

@@ -21,14 +21,26 @@ bool has_valid_ecam(const RegisterSpan& span, uint64_t window_size) {
          span.ecam_buses <= 256 && span.ecam_address <= UINT64_MAX - (uint64_t{256} << 20);
 }
 
+bool has_valid_table(const RegisterSpan& span, uint64_t window_size) {
+  if (span.read != RegisterSpan::Read::kIndexed) return true;
+  return span.length == sizeof(uint32_t) && span.table_offset % sizeof(uint32_t) == 0 && span.table_entries != 0 &&
+         span.table_offset + uint64_t{span.table_entries} * sizeof(uint32_t) <= window_size;
+}
+
+bool has_valid_mask(const RegisterSpan& span) {
+  if (span.mask.empty()) return true;
+  if (span.read == RegisterSpan::Read::kIndexed) return span.mask.size() == span.table_entries * sizeof(uint32_t);
+  return span.mask.size() == span.length;
+}
+
 bool are_valid(const std::vector<RegisterSpan>& spans, uint64_t window_size) {
   uint64_t end = 0;
   for (const auto& span : spans) {
     if (span.length == 0 || span.offset < end) return false;
     end = uint64_t{span.offset} + span.length;
     if (end > window_size) return false;
-    if (!span.mask.empty() && span.mask.size() != span.length) return false;
-    if (!has_valid_ecam(span, window_size)) return false;
+    if (!has_valid_ecam(span, window_size) || !has_valid_table(span, window_size)) return false;
+    if (!has_valid_mask(span)) return false;
     if (span.read == RegisterSpan::Read::kClock && (span.clock_hertz == 0 || span.clock_hertz > kNanosecondsPerSecond ||
                                                     span.clock_bits == 0 || span.clock_bits > 64)) {
       return false;

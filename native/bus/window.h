@@ -14,18 +14,20 @@
 namespace tsvmm {
 
 struct RegisterSpan {
-  enum class Read : uint8_t { kBytes, kClock, kEcam, kTrap };
-  enum class Write : uint8_t { kBytes, kPost, kIgnore, kEcam, kTrap };
+  enum class Read : uint8_t { kBytes, kClock, kEcam, kIndexed, kTrap };
+  enum class Write : uint8_t { kBytes, kPost, kIgnore, kEcam, kChange, kTrap };
 
   uint32_t offset = 0;
   uint32_t length = 0;
   Read read = Read::kTrap;
   Write write = Write::kTrap;
-  std::vector<uint8_t> mask;  // one byte per byte of the span, or empty: all writable
+  std::vector<uint8_t> mask;  // one byte per byte of the span, or of its table, or empty: all writable
   uint64_t clock_hertz = 0;
   uint32_t clock_bits = 0;
   uint64_t ecam_address = 0;
   uint32_t ecam_buses = 0;
+  uint32_t table_offset = 0;
+  uint32_t table_entries = 0;
 };
 
 // A counter that follows the monotonic clock.

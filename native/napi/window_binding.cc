@@ -11,6 +11,7 @@ std::optional<RegisterSpan::Read> read_rule(const std::string& name) {
   if (name == "bytes") return RegisterSpan::Read::kBytes;
   if (name == "clock") return RegisterSpan::Read::kClock;
   if (name == "ecam") return RegisterSpan::Read::kEcam;
+  if (name == "indexed") return RegisterSpan::Read::kIndexed;
   if (name == "trap") return RegisterSpan::Read::kTrap;
   return {};
 }
@@ -20,6 +21,7 @@ std::optional<RegisterSpan::Write> write_rule(const std::string& name) {
   if (name == "post") return RegisterSpan::Write::kPost;
   if (name == "ignore") return RegisterSpan::Write::kIgnore;
   if (name == "ecam") return RegisterSpan::Write::kEcam;
+  if (name == "change") return RegisterSpan::Write::kChange;
   if (name == "trap") return RegisterSpan::Write::kTrap;
   return {};
 }
@@ -65,6 +67,14 @@ std::optional<RegisterSpan> read_span(Napi::Value value) {
     if (!buses) return {};
     span.ecam_address = *address;
     span.ecam_buses = static_cast<uint32_t>(*buses);
+  }
+  if (const auto indexed = object.Get("indexed"); indexed.IsObject()) {
+    const auto table = read_uint(indexed.As<Napi::Object>().Get("tableOffset"), "tableOffset", UINT32_MAX);
+    if (!table) return {};
+    const auto entries = read_uint(indexed.As<Napi::Object>().Get("entries"), "entries", 256);
+    if (!entries) return {};
+    span.table_offset = static_cast<uint32_t>(*table);
+    span.table_entries = static_cast<uint32_t>(*entries);
   }
   span.offset = static_cast<uint32_t>(*offset);
   span.length = static_cast<uint32_t>(*length);

@@ -112,6 +112,41 @@ export function busContract(name: string, open: () => BusUnderTest): void {
     t.deepEqual(window.seen, ['write 0/1=1', 'write 0/1=2', 'read 1/1', 'write 1/1=3', 'write 0/1=4'])
   })
 
+  promise('an indexed span answers with the word of its table that the first byte numbers', async (t, guest) => {
+    const indexed = { tableOffset: 8, entries: 2 }
+    const mask = Uint8Array.of(0xff, 0, 0, 0, 0, 0, 0, 0x0f)
+    const data = span(4, 4, 'indexed', 'change', { indexed, mask })
+    const window = recorder(16, [span(0, 4, 'bytes', 'bytes'), data])
+    window.bytes.set([0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77, 0x88], 8)
+    guest.bus.map('mmio', memory, window)
+    t.is(await guest.read('mmio', memory + 4, 4), 0x4433_2211)
+    await guest.write('mmio', memory, 4, 1)
+    t.is(await guest.read('mmio', memory + 4, 4), 0x8877_6655)
+    t.is(await guest.read('mmio', memory + 4, 2), 0, 'not a whole word')
+    await guest.write('mmio', memory + 4, 4, 0xf800_0000)
+    await guest.write('mmio', memory + 4, 2, 0xffff)
+    t.deepEqual(window.seen, [], 'nothing that can be written changes')
+    await guest.write('mmio', memory + 4, 4, 0x0900_0000)
+    await guest.write('mmio', memory, 4, 2)
+    t.is(await guest.read('mmio', memory + 4, 4), 0, 'no such word')
+    await guest.write('mmio', memory + 4, 4, 0xffff_ffff)
+    t.deepEqual(window.seen, [`write 4/4=${0x0900_0000}`])
+  })
+
+  promise('a write that changes nothing does not reach a device that hears of changes', async (t, guest) => {
+    const mask = Uint8Array.of(0xff, 0x0f, 0, 0xff)
+    const window = recorder(4, [span(0, 4, 'bytes', 'change', { mask })])
+    window.bytes.set([0x11, 0x22, 0x33, 0x44])
+    guest.bus.map('pio', port, window)
+    await guest.write('pio', port, 4, 0x44ff_f211)
+    await guest.write('pio', port + 2, 1, 0xff)
+    t.deepEqual(window.seen, [])
+    await guest.write('pio', port + 1, 2, 0x0023)
+    await guest.write('pio', port, 1, 0x10)
+    t.deepEqual(window.seen, ['write 1/2=35', 'write 0/1=16'])
+    t.deepEqual([...window.bytes], [0x11, 0x22, 0x33, 0x44], 'the device decides what becomes of it')
+  })
+
   promise('an access across spans and windows is cut where they meet', async (t, guest) => {
     const first = recorder(3, [span(0, 2, 'trap', 'trap'), span(2, 1, 'bytes', 'bytes')], 0x2211)
     const second = recorder(4, [span(0, 4, 'trap', 'trap')], 0x44)

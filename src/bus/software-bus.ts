@@ -92,18 +92,24 @@ export class SoftwareBus implements Bus {
       const address = ecamAddress(placed.window.bytes, span, offset)
       return address === undefined ? ones(width) : this.read('mmio', address, width)
     }
+    if (span.read === 'indexed') {
+      this.counters.bytes += 1
+      const entry = tableEntry(placed.window.bytes, span, width)
+      return entry === undefined ? 0 : load(placed.window.bytes, entry, width)
+    }
     this.counters.trapped += 1
     this.deliverPosted()
     return (placed.window.read(offset, width) & ones(width)) >>> 0
   }
 
-  #writePiece({ placed, span, offset, width }: Piece, value: number): void {
+  #writePiece(piece: Piece, value: number): void {
+    const { placed, span, offset, width } = piece
     if (placed === undefined || span === undefined) {
       this.counters[placed === undefined ? 'unmapped' : 'ignored'] += 1
     } else if (span.write === 'bytes') {
       this.counters.bytes += 1
       store(placed.window.bytes, span, offset, width, value)
-    } else if (span.write === 'ignore') {
+    } else if (span.write === 'ignore' || (span.write === 'change' && !changes(placed.window, span, piece, value))) {
       this.counters.ignored += 1
     } else if (span.write === 'post') {
       this.counters.posted += 1
@@ -200,16 +206,20 @@ class Placed implements MappedWindow {
 function checkedSpans({ name, sizeBytes, bytes, spans }: RegisterWindow): readonly Span[] {
   if (bytes.length !== sizeBytes) throw new RangeError(`${name}: ${bytes.length} bytes for a window of ${sizeBytes}`)
   let end = 0
-  for (const { offset, lengthBytes, read, write, mask, clock, ecam } of spans) {
+  for (const { offset, lengthBytes, read, write, mask, clock, ecam, indexed } of spans) {
     if (lengthBytes <= 0 || offset < end || offset + lengthBytes > sizeBytes) {
       throw new RangeError(`${name}: the span at ${offset} is out of order or leaves the window`)
     }
-    if (mask !== undefined && mask.length !== lengthBytes) {
+    const maskBytes = read === 'indexed' ? 4 * (indexed?.entries ?? 0) : lengthBytes
+    if (mask !== undefined && mask.length !== maskBytes) {
       throw new RangeError(`${name}: the span at ${offset} has a mask of another length`)
     }
     if (read === 'clock' && clock === undefined) throw new RangeError(`${name}: the span at ${offset} has no clock`)
     if ((read === 'ecam' || write === 'ecam') && (ecam === undefined || lengthBytes > 4)) {
       throw new RangeError(`${name}: the span at ${offset} has no ECAM or more than 4 bytes`)
+    }
+    if (read === 'indexed' && !isTable(indexed, lengthBytes, sizeBytes)) {
+      throw new RangeError(`${name}: the span at ${offset} has no table or not 4 bytes`)
     }
     end = offset + lengthBytes
   }
@@ -231,6 +241,31 @@ function ecamAddress(bytes: Uint8Array, { offset: base, ecam }: Span, offset: nu
   const bus = (selected >>> 16) & 0xff
   if (ecam === undefined || selected < 0x8000_0000 || bus >= ecam.buses) return undefined
   return ecam.address + ((selected >>> 8) & 0xffff) * 4096 + (selected & 0xfc) + (offset - base)
+}
+
+function isTable(indexed: Span['indexed'], lengthBytes: number, sizeBytes: number): boolean {
+  if (indexed === undefined || lengthBytes !== 4) return false
+  const { tableOffset, entries } = indexed
+  return tableOffset % 4 === 0 && entries > 0 && tableOffset + 4 * entries <= sizeBytes
+}
+
+/** Where in the shared bytes the word is that the window's first byte numbers. */
+function tableEntry(bytes: Uint8Array, { indexed }: Span, width: AccessWidth): number | undefined {
+  const index = bytes[0] ?? 0
+  if (indexed === undefined || width !== 4 || index >= indexed.entries) return undefined
+  return indexed.tableOffset + 4 * index
+}
+
+/** Whether a write changes what a read answers, of the bits that can be. */
+function changes({ bytes }: RegisterWindow, span: Span, { offset, width }: Piece, value: number): boolean {
+  const place = span.read === 'indexed' ? tableEntry(bytes, span, width) : offset
+  if (place === undefined) return false
+  const maskOffset = place - (span.read === 'indexed' ? (span.indexed?.tableOffset ?? 0) : span.offset)
+  for (let index = 0; index < width; index += 1) {
+    const mask = span.mask?.[maskOffset + index] ?? 0xff
+    if ((((bytes[place + index] ?? 0) ^ (value >>> (8 * index))) & mask) !== 0) return true
+  }
+  return false
 }
 
 function load(bytes: Uint8Array, offset: number, width: number): number {

@@ -5,6 +5,8 @@ import type { InterruptLine, MsiRoute } from './interrupts.ts'
 
 const registerSelect = 0x00
 const dataWindow = 0x10
+/** Behind the registers that the guest sees. */
+const registerTable = 0x20
 const register = { id: 0x00, version: 0x01, arbitration: 0x02, redirection: 0x10 } as const
 const version = 0x11
 const idMask = 0x0f00_0000
@@ -47,12 +49,11 @@ export interface IoapicPin extends InterruptLine {
  */
 export class Ioapic implements Component, RegisterWindow {
   readonly name = '__ioapic'
-  readonly sizeBytes = 0x20
-  readonly bytes = new Uint8Array(0x20)
-  readonly spans: readonly Span[] = [
-    { offset: registerSelect, lengthBytes: 4, read: 'bytes', write: 'bytes', mask: Uint8Array.of(0xff, 0, 0, 0) },
-    { offset: dataWindow, lengthBytes: 4, read: 'trap', write: 'trap' },
-  ]
+  readonly sizeBytes: number
+  readonly bytes: Uint8Array<ArrayBuffer>
+  readonly spans: readonly Span[]
+  /** What the data window answers, by register: Linux reads and writes it hundreds of times before it changes anything. */
+  readonly #registers: Uint32Array<ArrayBuffer>
   readonly #routes: readonly MsiRoute[]
   #state: IoapicState
 
@@ -60,6 +61,26 @@ export class Ioapic implements Component, RegisterWindow {
   constructor(routes: readonly MsiRoute[]) {
     this.#routes = routes
     this.#state = powerOnState(routes.map(() => false))
+    const entries = register.redirection + 2 * routes.length
+    this.sizeBytes = registerTable + 4 * entries
+    this.bytes = new Uint8Array(this.sizeBytes)
+    this.#registers = new Uint32Array(this.bytes.buffer, registerTable, entries)
+    const mask = new Uint32Array(entries)
+    mask[register.id] = idMask
+    for (let pin = register.redirection; pin < entries; pin += 2) mask.set([writableLow, writableHigh], pin)
+    const indexed = { tableOffset: registerTable, entries }
+    this.spans = [
+      { offset: registerSelect, lengthBytes: 4, read: 'bytes', write: 'bytes', mask: Uint8Array.of(0xff, 0, 0, 0) },
+      {
+        offset: dataWindow,
+        lengthBytes: 4,
+        read: 'indexed',
+        write: 'change',
+        indexed,
+        mask: new Uint8Array(mask.buffer),
+      },
+    ]
+    this.#show()
   }
 
   /** Throws RangeError. */
@@ -73,28 +94,26 @@ export class Ioapic implements Component, RegisterWindow {
     }
   }
 
-  /** The data window takes whole words only (82093AA §3.1.2). */
-  read(_offset: number, width: AccessWidth): number {
-    if (width !== 4) return 0
-    const index = this.bytes[registerSelect] ?? 0
-    // Nothing arbitrates: the register has what a write of the id puts there.
-    if (index === register.id || index === register.arbitration) return this.#state.id
-    if (index === register.version) return version | ((this.#routes.length - 1) << 16)
-    const found = this.#state.redirections[(index - register.redirection) >> 1]
-    if (index < register.redirection || found === undefined) return 0
-    return (index & 1) === 0 ? found.low : found.high
+  /** All reads are answered from the table. */
+  read(): number {
+    return 0
   }
 
+  /** A write of the data window that changes a register. */
   write(_offset: number, width: AccessWidth, value: number): void {
     if (width !== 4) return
     const index = this.bytes[registerSelect] ?? 0
-    if (index === register.id) this.#state.id = value & idMask
+    if (index === register.id) {
+      this.#state.id = value & idMask
+      this.#show()
+    }
     const pin = (index - register.redirection) >> 1
     const redirection = this.#state.redirections[pin]
     if (index < register.redirection || redirection === undefined) return
     if ((index & 1) === 0) this.#writeLow(pin, redirection, value)
     else redirection.high = (value & writableHigh) >>> 0
     this.#apply(pin, redirection)
+    this.#showRedirection(pin, redirection)
   }
 
   /** The guest has ended the interrupt of this vector: level-triggered pins that are still asserted fire again. */
@@ -103,6 +122,7 @@ export class Ioapic implements Component, RegisterWindow {
       if ((redirection.low & entry.vector) !== vector || (redirection.low & entry.remoteIrr) === 0) return
       redirection.low &= ~entry.remoteIrr
       this.#deliverLevel(pin, redirection)
+      this.#showRedirection(pin, redirection)
     })
   }
 
@@ -118,7 +138,8 @@ export class Ioapic implements Component, RegisterWindow {
       route.eventFd.drain()
     }
     this.#state = powerOnState(this.#state.asserted)
-    this.bytes.fill(0)
+    this.bytes[registerSelect] = 0
+    this.#show()
   }
 
   async close(): Promise<void> {
@@ -129,8 +150,25 @@ export class Ioapic implements Component, RegisterWindow {
     const redirection = this.#state.redirections[pin]
     if (redirection === undefined || this.#state.asserted[pin] === isAsserted) return
     this.#state.asserted[pin] = isAsserted
-    if ((redirection.low & entry.level) !== 0) this.#deliverLevel(pin, redirection)
-    else if (isAsserted) this.#routes[pin]?.eventFd.signal()
+    if ((redirection.low & entry.level) !== 0) {
+      this.#deliverLevel(pin, redirection)
+      this.#showRedirection(pin, redirection)
+    } else if (isAsserted) this.#routes[pin]?.eventFd.signal()
+  }
+
+  #show(): void {
+    this.#registers[register.id] = this.#state.id
+    this.#registers[register.version] = version | ((this.#routes.length - 1) << 16)
+    // Nothing arbitrates: the register has what a write of the id puts there.
+    this.#registers[register.arbitration] = this.#state.id
+    this.#state.redirections.forEach((redirection, pin) => {
+      this.#showRedirection(pin, redirection)
+    })
+  }
+
+  #showRedirection(pin: number, { low, high }: Redirection): void {
+    this.#registers[register.redirection + 2 * pin] = low
+    this.#registers[register.redirection + 2 * pin + 1] = high
   }
 
   #writeLow(pin: number, redirection: Redirection, value: number): void {

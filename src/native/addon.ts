@@ -129,11 +129,12 @@ export interface Doorbell {
 export interface NativeSpan {
   readonly offset: number
   readonly lengthBytes: number
-  readonly read: 'bytes' | 'clock' | 'ecam' | 'trap'
-  readonly write: 'bytes' | 'post' | 'ignore' | 'ecam' | 'trap'
+  readonly read: 'bytes' | 'clock' | 'ecam' | 'indexed' | 'trap'
+  readonly write: 'bytes' | 'post' | 'ignore' | 'ecam' | 'change' | 'trap'
   readonly mask?: Uint8Array
   readonly clock?: { readonly hertz: number; readonly bits: number }
   readonly ecam?: { readonly address: number; readonly buses: number }
+  readonly indexed?: { readonly tableOffset: number; readonly entries: number }
 }
 
 export interface NativeWindow {

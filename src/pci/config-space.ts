@@ -50,6 +50,11 @@ export class ConfigSpace {
     this.allow(0x3c, 1, 0xff)
   }
 
+  /** A set bit for each that the guest may change. */
+  get writable(): Uint8Array {
+    return this.#mask
+  }
+
   get(offset: number, width: AccessWidth): number {
     return Number(readUint(this.bytes, offset, width))
   }

@@ -37,7 +37,7 @@ export class Msix {
     config.allow(this.#capability + 2, 2, enableBit | functionMask)
     const pbaBytes = Math.ceil(routes.length / 64) * 8
     this.tableSpans = [
-      { offset: tableOffset, lengthBytes: routes.length * entryBytes, read: 'bytes', write: 'trap' },
+      { offset: tableOffset, lengthBytes: routes.length * entryBytes, read: 'bytes', write: 'change' },
       { offset: pbaOffset, lengthBytes: pbaBytes, read: 'trap', write: 'ignore' },
     ]
     this.reset()

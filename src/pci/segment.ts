@@ -10,6 +10,8 @@ const functionsPerSlot = 8
 const busBytes = slotsPerSegment * functionsPerSlot * configSpaceBytes
 
 interface Slot {
+  /** The bits of the configuration space that the guest can change; a write that changes none is no news to the function. */
+  readonly writable: Uint8Array
   readonly function: PciFunction
   /** Parts of the configuration space whose reads have side effects. */
   readonly trappedReads: readonly { readonly offset: number; readonly lengthBytes: number }[]
@@ -46,7 +48,7 @@ export class PciSegment implements Component, RegisterWindow {
   }
 
   plug(slot: number, pciFunction: PciFunction, trappedReads: Slot['trappedReads'] = []): void {
-    this.#slots.set(slot, { function: pciFunction, trappedReads })
+    this.#slots.set(slot, { function: pciFunction, trappedReads, writable: pciFunction.config.writable })
     this.spans = [...this.#slots].sort(([a], [b]) => a - b).flatMap(([index, each]) => spansOf(index, each))
     this.#mapped.updateSpans()
   }
@@ -76,12 +78,13 @@ export class PciSegment implements Component, RegisterWindow {
   }
 }
 
-function spansOf(index: number, { trappedReads }: Slot): Span[] {
+function spansOf(index: number, { trappedReads, writable }: Slot): Span[] {
   const base = index * functionsPerSlot * configSpaceBytes
   const spans: Span[] = []
   let next = 0
   const plain = (end: number) => {
-    if (end > next) spans.push({ offset: base + next, lengthBytes: end - next, read: 'bytes', write: 'trap' })
+    const mask = writable.subarray(next, end)
+    if (end > next) spans.push({ offset: base + next, lengthBytes: end - next, read: 'bytes', write: 'change', mask })
   }
   for (const { offset, lengthBytes } of trappedReads) {
     plain(offset)

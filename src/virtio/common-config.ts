@@ -34,15 +34,15 @@ export const deviceStatus = {
 } as const
 
 /**
- * Who answers what: selectors, status, vectors and the enable bit trap; the rest is bytes, which a selector's write puts
- * away and brings back.
+ * Who answers what: selectors, status, vectors and the enable bit are the device's; the rest is bytes, which a write of a
+ * selector puts away and brings back.
  */
 export const commonConfigSpans: readonly Span[] = [
-  { offset: commonConfig.deviceFeatureSelect, lengthBytes: 4, read: 'bytes', write: 'trap' },
+  { offset: commonConfig.deviceFeatureSelect, lengthBytes: 4, read: 'bytes', write: 'change' },
   { offset: commonConfig.deviceFeature, lengthBytes: 4, read: 'bytes', write: 'ignore' },
-  { offset: commonConfig.driverFeatureSelect, lengthBytes: 4, read: 'bytes', write: 'trap' },
+  { offset: commonConfig.driverFeatureSelect, lengthBytes: 4, read: 'bytes', write: 'change' },
   { offset: commonConfig.driverFeature, lengthBytes: 4, read: 'bytes', write: 'bytes' },
-  { offset: commonConfig.configVector, lengthBytes: 2, read: 'bytes', write: 'trap' },
+  { offset: commonConfig.configVector, lengthBytes: 2, read: 'bytes', write: 'change' },
   { offset: commonConfig.queueCount, lengthBytes: 2, read: 'bytes', write: 'ignore' },
   { offset: commonConfig.deviceStatus, lengthBytes: 1, read: 'bytes', write: 'trap' },
   { offset: commonConfig.configGeneration, lengthBytes: 1, read: 'bytes', write: 'ignore' },

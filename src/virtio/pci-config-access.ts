@@ -53,7 +53,7 @@ export class PciConfigAccess {
     for (const { span, offset, width, position } of this.#pieces()) {
       const piece = Math.floor(value / 2 ** (8 * position)) % 2 ** (8 * width)
       if (span?.write === 'bytes') writeUint(this.#window.bytes, offset, width, piece)
-      else if (span?.write === 'trap') this.#window.write(offset, width, piece)
+      else if (span?.write === 'trap' || span?.write === 'change') this.#window.write(offset, width, piece)
     }
   }
 
