@@ -15,7 +15,8 @@ namespace {
 
 constexpr uint64_t kMaximumCopy = 1ull << 30;
 constexpr uintptr_t kPage = 4096;
-constexpr size_t kReadChunk = 2ul << 20;
+// The address space is locked for so much at a time; what maps or unmaps memory meanwhile, V8 above all, waits for it.
+constexpr size_t kReadChunk = 256ul << 10;
 constexpr Failure kNotRam{EFAULT, "access guest memory"};
 
 bool read_mapping_options(Napi::Object object, MappingOptions& options) {

@@ -2,7 +2,6 @@ import { once } from 'node:events'
 import { chmodSync, existsSync, lstatSync, unlinkSync } from 'node:fs'
 import { connect, createServer, type Server, type Socket } from 'node:net'
 import { dirname } from 'node:path'
-import { isMainThread } from 'node:worker_threads'
 import { reasonOf, TsvmmError } from '../util/errors.ts'
 import type { Chardev } from './chardev.ts'
 import { StreamWriter } from './stream-writer.ts'
@@ -119,6 +118,8 @@ async function removeStale(path: string): Promise<void> {
 }
 
 async function listen(server: Server, path: string): Promise<void> {
+  // Loaded only where there is a socket: it is the costliest of Node's own modules that a machine would need.
+  const { isMainThread } = await import('node:worker_threads')
   const listening = once(server, 'listening')
   // bind() is called before listen() returns, so nothing else is created under this mask. A worker cannot set it.
   const previous = isMainThread ? process.umask(ownerOnly) : undefined
