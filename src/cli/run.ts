@@ -93,6 +93,13 @@ function follow(vmm: Vmm, log: Log): void {
       keepCompiledCode()
     })
     vm.on('rebooted', () => log.info('the machine was rebooted'))
+    // Once each: a guest can break its devices as often as it likes.
+    const told = new Set<string>()
+    vm.on('needs-reset', (device, reason) => {
+      const line = `device ${device} rests until its driver resets it: ${reason}`
+      if (!told.has(line)) log.warn(line)
+      told.add(line)
+    })
     vm.on('debug-code', (code, elapsedSeconds) => log.warn(describeDebugCode(code, elapsedSeconds)))
     vm.on('exit', exit => {
       log.info(`the machine has ended: ${exit.kind}`)

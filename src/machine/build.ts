@@ -13,6 +13,8 @@ export interface MachineEvents {
   crash(error: TsvmmError, report: string): void
   /** The guest wrote a code to the debug port, so many seconds after the machine was built. */
   debugCode(code: number, elapsedSeconds: number): void
+  /** A device does nothing more until its driver resets it. */
+  needsReset(device: string, reason: string): void
   /** The person at the terminal asks for the end. */
   quit(): void
 }

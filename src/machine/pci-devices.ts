@@ -27,6 +27,8 @@ export interface PciDevicesOptions {
   readonly segments: readonly PciSegmentDescription[]
   /** Where configuration mechanism 1 is. */
   readonly configPort: number
+  /** A device does nothing more until its driver resets it. */
+  onNeedsReset(device: string, reason: string): void
   /** The person at the terminal asks for the end. */
   onEnd(): void
 }
@@ -57,6 +59,7 @@ export async function addPciDevices(options: PciDevicesOptions): Promise<void> {
         doorbells: vm.doorbells,
         barAddress: bars.allocate(virtioBar.sizeBytes, virtioBar.alignment),
         createEventFd: () => vm.createEventFd(),
+        onNeedsReset: reason => options.onNeedsReset(device.name, reason),
       }),
     )
   }

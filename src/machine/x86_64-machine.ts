@@ -78,6 +78,7 @@ export class X86Machine implements BuiltMachine {
       routes: ioapic.routes,
       segments: machine.#segments(),
       configPort: portMap.pciConfigAddress,
+      onNeedsReset: (device, reason) => events.needsReset(device, reason),
       onEnd: () => events.quit(),
     })
     machine.#addVcpus(kvm, host)

@@ -127,11 +127,13 @@ test('reading the ISR clears it', async t => {
 })
 
 test('a device that cannot go on says so in its status and interrupts, and begins anew after a reset', async t => {
-  const { device, driver, queues, interrupts } = await aRunningTransport()
+  const { device, driver, queues, interrupts, broken } = await aRunningTransport()
   device.events.needsReset('queue 0: a loop')
   t.is(driver.status & needsReset, needsReset)
   t.is(driver.readIsr(), 2)
   t.deepEqual(interrupts(), [0])
+  device.events.needsReset('queue 1: a loop')
+  t.deepEqual(broken, ['queue 0: a loop'], 'said once until the reset')
   driver.write('deviceStatus', driver.status & ~needsReset)
   t.is(driver.status & needsReset, needsReset, 'only a reset helps')
   await driver.begin(queues)

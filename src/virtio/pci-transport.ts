@@ -7,6 +7,7 @@ import { PciFunction } from '../pci/function.ts'
 import { Msix } from '../pci/msix.ts'
 import type { PciSegment } from '../pci/segment.ts'
 import type { Component, DeviceDescription } from '../state/component.ts'
+import { reasonOf } from '../util/errors.ts'
 import { CommonConfig, commonConfigBytes, commonConfigSpans } from './common-config.ts'
 import type { VirtioDevice } from './device.ts'
 import { PciConfigAccess } from './pci-config-access.ts'
@@ -25,6 +26,8 @@ export interface PciTransportOptions {
   readonly doorbells: Doorbells
   readonly barAddress: number
   createEventFd(): EventFd
+  /** The driver broke the device, or the host cannot serve it: it does nothing more until the driver resets it. */
+  onNeedsReset(reason: string): void
 }
 
 /** The modern virtio PCI transport (virtio 1.2 §4.1): one device, one function, one BAR. */
@@ -35,6 +38,7 @@ export class VirtioPciTransport implements Component, RegisterWindow {
   readonly spans: readonly Span[]
   readonly slot: number
   readonly #device: VirtioDevice
+  readonly #onNeedsReset: (reason: string) => void
   readonly #function: PciFunction
   readonly #msix: Msix
   readonly #common: CommonConfig
@@ -53,6 +57,7 @@ export class VirtioPciTransport implements Component, RegisterWindow {
     const { device, segment } = options
     this.name = `_virtio-pci-${device.name}`
     this.#device = device
+    this.#onNeedsReset = reason => options.onNeedsReset(reason)
     this.#vectors = Array.from({ length: device.queueSizes.length + 1 }, () => options.router.allocate())
     this.#doorbells = new QueueDoorbells(
       device.queueSizes.map(() => options.createEventFd()),
@@ -79,7 +84,7 @@ export class VirtioPciTransport implements Component, RegisterWindow {
     this.#function.onBarMoved = (_, address) => this.#doorbells.move(address)
     this.#function.addBar(0, this, options.barAddress)
     segment.plug(this.slot, this.#function, [access.dataRegister])
-    device.bind({ configChanged: () => this.#configChanged(), needsReset: () => this.#needsReset() })
+    device.bind({ configChanged: () => this.#configChanged(), needsReset: reason => this.#needsReset(reason) })
     this.#showDeviceConfig()
   }
 
@@ -172,7 +177,7 @@ export class VirtioPciTransport implements Component, RegisterWindow {
       this.#device.backend.start(this.#vrings(), driverFeatures)
     } catch (error) {
       if (!isRefusal(error)) throw error
-      this.#needsReset()
+      this.#needsReset(reasonOf(error))
     }
   }
 
@@ -226,7 +231,8 @@ export class VirtioPciTransport implements Component, RegisterWindow {
   }
 
   /** §2.1.2: a driver that is not ready is not interrupted. */
-  #needsReset(): void {
+  #needsReset(reason: string): void {
+    if (!this.#common.needsReset) this.#onNeedsReset(reason)
     this.#common.setNeedsReset()
     if (this.#common.isDriverReady) this.#interruptForConfig()
   }

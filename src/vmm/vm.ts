@@ -24,6 +24,8 @@ export interface VmEvents {
   rebooting: []
   rebooted: []
   exit: [VmExit]
+  /** What the driver of a device did to it, or what the host cannot give: it rests until the driver resets it. */
+  'needs-reset': [device: string, reason: string]
   /** A byte written to port 0x80: how far firmware or kernel has come, and when, counted from when the machine was built. */
   'debug-code': [code: number, elapsedSeconds: number]
 }
@@ -71,6 +73,7 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
         reset: () => events.target?.reset(),
         crash: (error, report) => events.target?.crash(error, report),
         debugCode: (code, elapsedSeconds) => events.target?.debugCode(code, elapsedSeconds),
+        needsReset: (device, reason) => events.target?.needsReset(device, reason),
         quit: () => events.target?.quit(),
       },
       options.kvmPath === undefined ? {} : { kvmPath: options.kvmPath },
@@ -81,6 +84,7 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
       reset: () => vm.#rebootItself(),
       crash: (error, report) => vm.#end({ kind: 'crash', error, report }),
       debugCode: (code, elapsedSeconds) => vm.emit('debug-code', code, elapsedSeconds),
+      needsReset: (device, reason) => vm.emit('needs-reset', device, reason),
       quit: () => vm.#end({ kind: 'stopped' }),
     }
     const onAbort = () => vm.#end({ kind: 'stopped' })

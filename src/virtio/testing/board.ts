@@ -47,11 +47,13 @@ export function aBoard<D extends VirtioDevice>(device: D, options: BoardOptions 
   const gateway = new FakeGateway()
   const doorbells = new FakeDoorbells()
   const segment = new PciSegment(0, bus, ecam)
+  const broken: string[] = []
   const memory = options.memory ?? new SoftwareMemory(ram)
   const transport = new VirtioPciTransport({
     ...{ device, segment, bus, doorbells, barAddress },
     router: options.router ?? new InterruptRoutes(gateway, pins),
     createEventFd: options.createEventFd ?? (() => gateway.createEventFd()),
+    onNeedsReset: reason => broken.push(reason),
   })
   const driver = new GuestDriver(bus, new GuestFunction(bus, ecam, transport.slot))
   const queues = device.queueSizes.map((size, index) => {
@@ -59,6 +61,8 @@ export function aBoard<D extends VirtioDevice>(device: D, options: BoardOptions 
   })
   return {
     ...{ device, bus, gateway, doorbells, segment, memory, transport, driver, queues },
+    /** Why the device needed a reset, each time. */
+    broken,
     /** Message numbers delivered since the last call. */
     interrupts: () => gateway.take().map(message => message.data),
   }
