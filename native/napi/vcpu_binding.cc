@@ -191,7 +191,10 @@ void VcpuBinding::set_tsc_kilohertz(const Napi::CallbackInfo& info) {
 
 void VcpuBinding::notify_paused(const Napi::CallbackInfo& info) {
   const auto* vcpu = parked_vcpu(info.Env());
-  if (vcpu != nullptr) control(info.Env(), vcpu->fd(), KVM_KVMCLOCK_CTRL, 0, "KVM_KVMCLOCK_CTRL");
+  if (vcpu == nullptr) return;
+  // EINVAL: the guest has not turned the clock on, and has nothing to be told.
+  if (ioctl(vcpu->fd(), KVM_KVMCLOCK_CTRL, 0) == 0 || errno == EINVAL) return;
+  throw_failure(info.Env(), last_failure("KVM_KVMCLOCK_CTRL"));
 }
 
 void VcpuBinding::inject_nmi(const Napi::CallbackInfo& info) {

@@ -35,6 +35,7 @@ import type { BuiltMachine, MachineEvents } from './build.ts'
 import { openChardev } from './chardevs.ts'
 import type { Machine } from './machine.ts'
 import { addPciDevices } from './pci-devices.ts'
+import { VirtualMachineComponent } from './virtual-machine.ts'
 import { X86Vcpu } from './x86_64-vcpu.ts'
 
 export interface X86MachineOptions {
@@ -267,23 +268,5 @@ export class X86Machine implements BuiltMachine {
     const { serial_number, uuid, oem_strings } = this.#config.platform
     const place = { address: addressMap.smbios, end: addressMap.highRam }
     return smbios({ serialNumber: serial_number, uuid, oemStrings: oem_strings }, place)
-  }
-}
-
-/** First in the list, so closed last: it joins the vCPUs' threads and unmaps the memory. */
-class VirtualMachineComponent implements Component {
-  readonly name = 'vm'
-  readonly #vm: KvmVirtualMachine
-
-  constructor(vm: KvmVirtualMachine) {
-    this.#vm = vm
-  }
-
-  async pause(): Promise<void> {}
-  resume(): void {}
-  reset(): void {}
-
-  async close(): Promise<void> {
-    this.#vm.close()
   }
 }

@@ -71,6 +71,7 @@ export class X86Vcpu implements Component {
 
   async pause(): Promise<void> {
     await this.#vcpu.park()
+    this.#vcpu.notifyPaused()
   }
 
   resume(): void {

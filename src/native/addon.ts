@@ -264,7 +264,7 @@ export interface NativeVcpu {
   setMsrs(indices: Uint32Array, values: BigUint64Array): void
   tscKilohertz(): number
   setTscKilohertz(kilohertz: number): void
-  /** KVM_KVMCLOCK_CTRL: the guest was paused by the host. */
+  /** KVM_KVMCLOCK_CTRL: the guest's watchdogs do not mind the time that it misses. Nothing where it has not KVM's clock on. */
   notifyPaused(): void
   /** KVM_NMI. */
   injectNmi(): void
