@@ -1,6 +1,6 @@
 import * as z from 'zod/mini'
-import { describeIssue } from '../config/issues.ts'
 import { TsvmmError } from '../util/errors.ts'
+import { describeIssue } from '../util/issues.ts'
 import type { Vmm } from '../vmm/vmm.ts'
 import { openApi } from './openapi.ts'
 import { type DeviceList, withDevice, withoutDevice, withoutUnknown } from './read-config.ts'

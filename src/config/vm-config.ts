@@ -1,6 +1,6 @@
 import * as z from 'zod/mini'
 import { TsvmmError } from '../util/errors.ts'
-import { describeIssue } from './issues.ts'
+import { describeIssue } from '../util/issues.ts'
 import { checkRules } from './rules.ts'
 import { flagOf, withoutUnused } from './unsupported.ts'
 

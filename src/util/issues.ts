@@ -3,10 +3,11 @@ import type * as z from 'zod/mini'
 /** A schema's complaint: where, without places in lists, and what is wrong there, as a person would say it. */
 export function describeIssue(issue: z.core.$ZodIssue): { path: string[]; reason: string } {
   const path = issue.path.filter(part => typeof part === 'string')
-  return { path, reason: reasonOf(issue) }
+  return { path, reason: reasonOfIssue(issue) }
 }
 
-function reasonOf(issue: z.core.$ZodIssue): string {
+/** What is wrong, as a person would say it. */
+export function reasonOfIssue(issue: z.core.$ZodIssue): string {
   switch (issue.code) {
     case 'invalid_type':
       return issue.input === undefined ? 'is missing' : `must be of type ${issue.expected}`
