@@ -60,7 +60,7 @@ export function dsdt(description: DsdtDescription): AcpiTable {
     // Last, so that what it calls is known to readers of the table by then.
     scope('\\_SB', genericEventDevice(ged.address, ged.interrupt, contributions)),
   ])
-  return table('DSDT', 6, 'CHDSDT', terms)
+  return table('DSDT', 2, 'CHDSDT', terms)
 }
 
 /** `C000`, `PC00`: a letter or two and hexadecimal digits, four characters in all. */

@@ -6,12 +6,6 @@ export interface FixedHardware {
   readonly controlPort: number
   /** What a guest writes there to reset the machine. */
   readonly resetValue: number
-  /**
-   * A power management timer of 32 bits. A hardware-reduced platform is not supposed to have one (ACPI 6.5 §5.2.9), and
-   * guests with a paravirtual clock need none; Linux uses it all the same, and without that clock it has no other
-   * reference to measure the time stamp counter with.
-   */
-  readonly pmTimerPort?: number
   /** An MC146818 clock; a guest that is told of none takes the time from its paravirtual clock. */
   readonly rtcPort?: number
 }
@@ -27,22 +21,22 @@ const feature = {
   wbinvd: 1 << 0,
   powerButtonIsDevice: 1 << 4,
   sleepButtonIsDevice: 1 << 5,
-  timerHas32Bits: 1 << 8,
   resetRegister: 1 << 10,
   hardwareReduced: 1 << 20,
 } as const
 
-const pmTimerBits = 32
-
-/** Fixed ACPI Description Table 6.3 (§5.2.9), hardware-reduced (§4.1): no SCI, no PM1 blocks, no FACS. */
+/**
+ * Fixed ACPI Description Table 6.3 (§5.2.9), hardware-reduced (§4.1): no SCI, no PM1 blocks, no FACS. Nor has such a platform
+ * a power management timer: ours is at its port for firmware that expects it there, and guests have a paravirtual clock.
+ */
 export function fadt(dsdtAddress: number, hardware: FixedHardware): AcpiTable {
-  const { controlPort, resetValue, pmTimerPort, rtcPort } = hardware
+  const { controlPort, resetValue, rtcPort } = hardware
   const { noVga, noAspm, noCmosClock } = bootArchitecture
-  const { wbinvd, powerButtonIsDevice, sleepButtonIsDevice, timerHas32Bits, resetRegister, hardwareReduced } = feature
+  const { wbinvd, powerButtonIsDevice, sleepButtonIsDevice, resetRegister, hardwareReduced } = feature
   const features = wbinvd | powerButtonIsDevice | sleepButtonIsDevice | resetRegister | hardwareReduced
   const body = new TableBody(tableBytes)
     .set(109, 2, noVga | noAspm | (rtcPort === undefined ? noCmosClock : 0))
-    .set(112, 4, features | (pmTimerPort === undefined ? 0 : timerHas32Bits))
+    .set(112, 4, features)
     .setPort(116, 8, controlPort)
     .set(128, 1, resetValue)
     .set(131, 1, minorVersion)
@@ -50,6 +44,5 @@ export function fadt(dsdtAddress: number, hardware: FixedHardware): AcpiTable {
     .setPort(244, 8, controlPort)
     .setPort(256, 8, controlPort)
     .setText(268, 'CLOUDHYP')
-  if (pmTimerPort !== undefined) body.setPort(208, pmTimerBits, pmTimerPort)
   return table('FACP', 6, 'CHFACP', body.bytes)
 }

@@ -66,18 +66,13 @@ test('tables follow each other without overlap and point to each other', t => {
 })
 
 test('what a hardware-reduced platform has not is zero in the FADT', t => {
-  const { pmTimerPort: _, ...hardware } = aMachine().hardware
-  const bare = find(buildAcpiTables({ ...aMachine(), hardware }), 'FACP').bytes
+  const bare = find(buildAcpiTables(aMachine()), 'FACP').bytes
   const isZero = (bytes: Uint8Array, from: number, end: number) => bytes.subarray(from, end).every(byte => byte === 0)
   // ACPI 6.5 §5.2.9: offsets 46 to 108 and 148 to 243, and these flags.
   t.true(isZero(bare, 46, 109))
   t.true(isZero(bare, 148, 244))
   const ignoredFlags = [1, 2, 3, 7, 8, 13, 14, 16, 17].reduce((mask, bit) => mask | (1 << bit), 0)
   t.is(Buffer.from(bare).readUInt32LE(112) & ignoredFlags, 0)
-  const withTimer = find(buildAcpiTables(aMachine()), 'FACP').bytes
-  t.true(isZero(withTimer, 46, 109))
-  t.true(isZero(withTimer, 148, 208))
-  t.deepEqual([...withTimer.subarray(208, 220)], [1, 32, 0, 3, 0x08, 0x06, 0, 0, 0, 0, 0, 0])
 })
 
 test('a clock that is described is not denied', t => {

@@ -255,7 +255,7 @@ export class X86Machine implements BuiltMachine {
       platformMmio: { first: platformMmio, last: platformMmio + addressMap.platformMmioBytes - 1 },
       serial: hasSerial ? { port: portMap.serial, interrupt: pinMap.serial } : undefined,
       ged: { address: platformMmio, interrupt: pinMap.ged },
-      hardware: { controlPort: portMap.acpiControl, resetValue: acpiResetValue, pmTimerPort: portMap.acpiPmTimer },
+      hardware: { controlPort: portMap.acpiControl, resetValue: acpiResetValue },
       interrupts: {
         lapicAddress: addressMap.lapic,
         ioapicAddress: addressMap.ioapic,

@@ -30,7 +30,7 @@ export function aMachine(options: MachineOptions = {}): AcpiDescription {
     platformMmio: range(platformMmio, mebibyte),
     serial: { port: 0x3f8, interrupt: 4 },
     ged: { address: platformMmio, interrupt: 5 },
-    hardware: { controlPort: 0x600, resetValue: 1, pmTimerPort: 0x608 },
+    hardware: { controlPort: 0x600, resetValue: 1 },
     interrupts: {
       lapicAddress: 0xfee0_0000,
       ioapicAddress: 0xfec0_0000,
