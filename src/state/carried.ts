@@ -1,0 +1,22 @@
+import type { StateSchema } from './schema.ts'
+
+/** A part of a machine whose state is plain data, saved and loaded at once and without I/O. */
+export interface Snapshottable<S> {
+  readonly schema: StateSchema<S>
+  save(): S
+  /** Takes what `save` gave, from whatever machine. The part is paused. */
+  load(state: S): void
+}
+
+/** What travels with a component: said out loud, there is no default. */
+export type Carried =
+  | { readonly kind: 'saved'; readonly part: Snapshottable<unknown> }
+  | { readonly kind: 'stateless' }
+  /** It cannot travel now, for this reason. */
+  | { readonly kind: 'pinned'; readonly reason: string }
+
+/** A component by the name of its record, derived from the configuration and the same in every release. */
+export interface Carrier {
+  readonly name: string
+  readonly state: Carried
+}
