@@ -43,8 +43,9 @@ export interface WaitOptions {
 }
 
 /**
- * One machine. `create` opens every host resource the configuration names, `boot` loads the kernel and starts the vCPUs;
- * requests are carried out one at a time in the order they come. Dispose of it with `await using` or `close`.
+ * One machine. `create` opens every host resource the configuration names and begins to read the kernel, `boot` waits for
+ * that and starts the vCPUs; requests are carried out one at a time in the order they come. Dispose of it with
+ * `await using` or `close`.
  */
 export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
   readonly config: VmConfig
