@@ -3,7 +3,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Worker } from 'node:worker_threads'
 import test from 'ava'
-import { addon, type BlockEngineOptions, type NativeEventFd, type NativeGuestMemory, type Vring } from './addon.ts'
+import { addon, type NativeEventFd, type NativeGuestMemory } from './addon.ts'
+import type { BlockEngineOptions, Vring } from './engines.ts'
 
 const ram = 0x10_0000
 const ramBytes = 0x10_0000

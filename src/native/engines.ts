@@ -1,0 +1,91 @@
+import type { NativeEventFd, NativeGuestMemory } from './addon.ts'
+
+/** A virtqueue as negotiated (virtio 1.2 §2.7): guest-physical addresses, sizes in entries. */
+export interface Vring {
+  /** The queue's index in the device. */
+  readonly index: number
+  readonly sizeEntries: number
+  readonly descriptorTable: number
+  readonly availableRing: number
+  readonly usedRing: number
+  /** Where to go on; both 0 for a queue never started. */
+  readonly nextAvailable: number
+  readonly nextUsed: number
+  /** The guest's notifications. */
+  readonly doorbell: NativeEventFd
+  /** Signalled for the guest. */
+  readonly interrupt: NativeEventFd
+}
+
+export interface VringPosition {
+  readonly index: number
+  readonly nextAvailable: number
+  readonly nextUsed: number
+}
+
+export interface EngineOptions {
+  /** Threads are called `<name>_q<i>` or `<name>_qp<i>`. */
+  readonly name: string
+  readonly memory: NativeGuestMemory
+  /**
+   * A queue is malformed (descriptor loop, address outside guest memory, oversized chain, bad used index): it is not
+   * processed further and nothing was written outside guest memory. The device sets DEVICE_NEEDS_RESET.
+   */
+  onFailure(queueIndex: number, reason: string): void
+}
+
+export interface BlockEngineOptions extends EngineOptions {
+  /** Stays open, owned by the caller, until the engine is closed. */
+  readonly fd: number
+  readonly sizeBytes: number
+  readonly readOnly: boolean
+  /** Opened with O_DIRECT: buffers not aligned to this many bytes go through a bounce buffer. 1 where not direct. */
+  readonly alignmentBytes: number
+  /** At most 20 bytes: what VIRTIO_BLK_T_GET_ID answers. */
+  readonly serial: Uint8Array
+  /** Whether deallocated space stays sparse. false: discard is accepted and does nothing, write zeroes writes. */
+  readonly sparse: boolean
+}
+
+export interface NetEngineOptions extends EngineOptions {
+  /** One tap queue descriptor per pair, non-blocking, IFF_VNET_HDR with a 12-byte header. Stay owned by the caller. */
+  readonly tapFds: readonly number[]
+}
+
+/** Moves payload between a device's virtqueues and its host side in native threads. */
+export interface NativeEngine {
+  /**
+   * Validates the rings' addresses (throws RangeError) and starts. `features` are the driver's acknowledged bits (event
+   * index, indirect descriptors, FLUSH, CONFIG_WCE, MRG_RXBUF, ...). For net, pairs beyond `activePairs` stay idle.
+   */
+  start(vrings: readonly Vring[], features: bigint): void
+  /** Net: receive and transmit on this many pairs from now on. Block: 0 = write-through, 1 = writeback. */
+  setMode(value: number): void
+  /** Finishes what is in flight and stops touching guest memory. Idempotent; [] where it was not running. */
+  stop(): Promise<VringPosition[]>
+  /** Block: read_bytes, read_ops, write_bytes, write_ops; net: rx_bytes, rx_frames, tx_bytes, tx_frames. */
+  counters(): Record<string, bigint>
+  /** Stops without waiting for the guest; in-flight host I/O is finished or cancelled first. */
+  close(): void
+}
+
+export interface MailboxEngineOptions extends EngineOptions {
+  /**
+   * One descriptor chain: `head` names it, `readable` holds a copy of its device-readable bytes, `writableBytes` says how
+   * much may be answered. Must be completed exactly once, now or later, in any order; chains go back to the guest in the
+   * order in which it offered them. What is not completed at stop() is offered again, under another name, by the next
+   * start().
+   */
+  onChain(queueIndex: number, head: number, readable: Uint8Array<ArrayBuffer>, writableBytes: number): void
+  /** Chains with more readable bytes than this are failures. */
+  readonly maximumReadableBytes: number
+}
+
+/** Walks queues in native code and brings whole chains to JavaScript: for devices with little traffic. */
+export interface NativeMailboxEngine extends NativeEngine {
+  /**
+   * Writes `bytes` into the chain's device-writable part (RangeError where longer) and returns it to the guest. Does
+   * nothing for a chain of before the last stop(), nor after close(); RangeError where no such chain is out.
+   */
+  complete(queueIndex: number, head: number, bytes: Uint8Array): void
+}
