@@ -158,6 +158,8 @@ test.serial('a monitor is told from start to end, and need not be there yet', as
   execFileSync('mkfifo', [fifo])
   await serving.start(['--api-socket', serving.socket, '--event-monitor', `path=${fifo}`])
   const reader = execa('cat', [fifo])
+  // What nobody has begun to read is lost with the last who has the FIFO open.
+  await once(reader.stdout, 'data')
   t.is(await serving.end('SIGTERM'), 0)
   const events = (await reader).stdout.trim().split('\n\n')
   t.deepEqual(
