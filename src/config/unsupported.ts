@@ -1,4 +1,5 @@
 import { TsvmmError } from '../util/errors.ts'
+import { own } from '../util/own.ts'
 
 /**
  * What Cloud Hypervisor's configuration has and there is no machinery for yet. Its clients write many of these fields with
@@ -75,7 +76,7 @@ const flags: Readonly<Record<string, string>> = {
 
 /** The flag that sets a section of the configuration. */
 export function flagOf(section: string): string {
-  return flags[section] ?? `--${section}`
+  return own(flags, section) ?? `--${section}`
 }
 
 function isObject(value: unknown): value is Record<string, unknown> {
@@ -101,28 +102,18 @@ function withoutNulls(object: Record<string, unknown>): Record<string, unknown> 
 
 function checkedSection(section: string, value: unknown): unknown {
   if (!isObject(value)) return value
-  const result: Record<string, unknown> = {}
+  const result = new Map<string, unknown>()
   for (const [name, content] of Object.entries(withoutNulls(value))) {
-    const field = nameOf(section, name)
-    if (Object.hasOwn(result, field)) {
+    const field = own(own(aliases, section), name) ?? name
+    if (result.has(field)) {
       throw new TsvmmError('ERR_CONFIG_INVALID', { option: flagOf(section), reason: `${field}: is there twice` })
     }
-    if (unsupportedValues[section]?.[field]?.(content)) refuse(section, field, content)
-    const isUnused = ownPredicate(section, field)
-    if (isUnused === undefined) result[field] = content
+    if (own(own(unsupportedValues, section), field)?.(content)) refuse(section, field, content)
+    const isUnused = own(own(unused, section), field)
+    if (isUnused === undefined) result.set(field, content)
     else if (!isUnused(content)) refuse(section, field)
   }
-  return result
-}
-
-function nameOf(section: string, field: string): string {
-  const names = Object.hasOwn(aliases, section) ? aliases[section] : undefined
-  return names !== undefined && Object.hasOwn(names, field) ? (names[field] ?? field) : field
-}
-
-function ownPredicate(section: string, field: string): Predicate | undefined {
-  const fields = Object.hasOwn(unused, section) ? unused[section] : undefined
-  return fields !== undefined && Object.hasOwn(fields, field) ? fields[field] : undefined
+  return Object.fromEntries(result)
 }
 
 function refuse(section: string, field: string, value?: unknown): never {

@@ -252,6 +252,18 @@ test('what Cloud Hypervisor says of a machine describes the same machine', t => 
   refuses(t, { platform: { system_family: 'f' } }, '--platform: system_family: is not supported yet')
 })
 
+test('what every object inherits is no field and no section', t => {
+  for (const text of [
+    '{"payload":{"kernel":"vmlinux"},"cpus":{"__proto__":[]}}',
+    '{"payload":{"kernel":"vmlinux"},"__proto__":[]}',
+    '{"payload":{"kernel":"vmlinux"},"__proto__":[{"toString":1}]}',
+    '{"payload":{"kernel":"vmlinux"},"disks":[{"path":"a","__proto__":{"readonly":true}}]}',
+    '{"payload":{"kernel":"vmlinux"},"constructor":{"name":1}}',
+  ]) {
+    t.throws(() => parseVmConfig(JSON.parse(text)), { code: 'ERR_CONFIG_INVALID' }, text)
+  }
+})
+
 test('whatever comes in, a configuration or a named error comes out', t => {
   fc.assert(
     fc.property(fc.jsonValue({ maxDepth: 4 }), junk => {
