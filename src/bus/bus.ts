@@ -10,6 +10,10 @@ export interface MappedWindow {
   move(address: number): void
   /** Tells the vCPU threads of changed `spans` of the window. */
   updateSpans(): void
+  /** Of the window's clock spans, as if each were 64 bits wide. */
+  clockTicks(): bigint
+  /** They go on from there. */
+  setClockTicks(ticks: bigint): void
   /** Idempotent. */
   unmap(): void
 }

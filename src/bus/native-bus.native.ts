@@ -76,6 +76,14 @@ class Placed implements MappedWindow {
     this.#native.setSpans(this.window.spans)
   }
 
+  clockTicks(): bigint {
+    return this.#native.clockTicks()
+  }
+
+  setClockTicks(ticks: bigint): void {
+    this.#native.setClockTicks(ticks)
+  }
+
   unmap(): void {
     this.#bus.forget()
     this.#native.close()

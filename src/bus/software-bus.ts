@@ -35,7 +35,7 @@ export class SoftwareBus implements Bus {
   }
 
   map(space: AddressSpace, address: number, window: RegisterWindow): MappedWindow {
-    const placed = new Placed({ space, window, all: this.#windows, startNs: this.#nowNs() })
+    const placed = new Placed({ space, window, all: this.#windows, nowNs: this.#nowNs })
     placed.move(address)
     this.#windows.add(placed)
     return placed
@@ -86,7 +86,7 @@ export class SoftwareBus implements Bus {
     if (span.read === 'clock') {
       this.counters.clock += 1
       const shift = BigInt(8 * (offset - span.offset))
-      return Number((placed.ticks(span, this.#nowNs()) >> shift) & BigInt(ones(width)))
+      return Number((placed.ticks(span) >> shift) & BigInt(ones(width)))
     }
     if (span.read === 'ecam') {
       const address = ecamAddress(placed.window.bytes, span, offset)
@@ -158,15 +158,18 @@ class Placed implements MappedWindow {
   readonly space: AddressSpace
   readonly window: RegisterWindow
   readonly #all: Set<Placed>
-  readonly #startNs: bigint
+  readonly #nowNs: () => bigint
+  #startNs: bigint
+  #startTicks = 0n
   address = -1
   spans: readonly Span[]
 
-  constructor(options: { space: AddressSpace; window: RegisterWindow; all: Set<Placed>; startNs: bigint }) {
+  constructor(options: { space: AddressSpace; window: RegisterWindow; all: Set<Placed>; nowNs: () => bigint }) {
     this.space = options.space
     this.window = options.window
     this.#all = options.all
-    this.#startNs = options.startNs
+    this.#nowNs = options.nowNs
+    this.#startNs = this.#nowNs()
     this.spans = checkedSpans(this.window)
   }
 
@@ -196,9 +199,23 @@ class Placed implements MappedWindow {
     return (next?.offset ?? this.window.sizeBytes) - offset
   }
 
-  ticks({ clock }: Span, nowNs: bigint): bigint {
+  clockTicks(): bigint {
+    const span = this.spans.find(each => each.clock !== undefined)
+    return span === undefined ? 0n : this.#ticks(span)
+  }
+
+  setClockTicks(ticks: bigint): void {
+    this.#startNs = this.#nowNs()
+    this.#startTicks = ticks
+  }
+
+  ticks(span: Span): bigint {
+    return BigInt.asUintN(span.clock?.bits ?? 0, this.#ticks(span))
+  }
+
+  #ticks({ clock }: Span): bigint {
     if (clock === undefined) return 0n
-    return BigInt.asUintN(clock.bits, ((nowNs - this.#startNs) * BigInt(clock.hertz)) / 1_000_000_000n)
+    return this.#startTicks + ((this.#nowNs() - this.#startNs) * BigInt(clock.hertz)) / 1_000_000_000n
   }
 }
 

@@ -1,5 +1,6 @@
 import test from 'ava'
 import { SoftwareBus } from '../bus/software-bus.ts'
+import { holdsItsState, moveState } from '../state/testing/round-trip.ts'
 import { AcpiGed } from './acpi-ged.ts'
 
 const address = 0x3fff_fff0_0000
@@ -57,4 +58,17 @@ test('a reset forgets what was not read', async t => {
   ged.reset()
   t.is(read(), 0)
   await ged.close()
+})
+
+test('what the guest has not read yet travels, and is told again', async t => {
+  const { ged } = aGed()
+  ged.notify('memory')
+  await ged.pause()
+  const other = aGed()
+  await other.ged.pause()
+  moveState(ged, other.ged)
+  other.ged.resume()
+  t.is(other.line.pulses, 1)
+  t.is(other.read(), 2)
+  holdsItsState(t, ged)
 })

@@ -1,7 +1,9 @@
 import { type GedEvent, gedEvents } from '../acpi/contribution.ts'
 import type { AccessWidth, RegisterWindow, Span } from '../bus/registers.ts'
 import type { InterruptLine } from '../interrupts/interrupts.ts'
+import { saved } from '../state/carried.ts'
 import type { Component } from '../state/component.ts'
+import { acpiGedState } from './acpi-ged-state.ts'
 
 interface GedState {
   /** Bits of `gedEvents` that the guest has not read yet. */
@@ -16,6 +18,13 @@ const powerOnState = (): GedState => ({ pendingEvents: 0 })
  */
 export class AcpiGed implements Component, RegisterWindow {
   readonly name = '__acpi_ged'
+  readonly state = saved({
+    schema: acpiGedState,
+    save: () => ({ pendingEvents: this.#state.pendingEvents }),
+    load: ({ pendingEvents }) => {
+      this.#state = { pendingEvents }
+    },
+  })
   readonly sizeBytes = 1
   readonly bytes = new Uint8Array(1)
   readonly spans: readonly Span[] = [{ offset: 0, lengthBytes: 1, read: 'trap', write: 'ignore' }]

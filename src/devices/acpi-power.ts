@@ -1,5 +1,6 @@
 import { softOffType } from '../acpi/dsdt.ts'
 import type { AccessWidth, RegisterWindow, Span } from '../bus/registers.ts'
+import { stateless } from '../state/carried.ts'
 import type { Component } from '../state/component.ts'
 
 /** What the FADT names as the reset value. */
@@ -15,6 +16,7 @@ const sleepTypeMask = 0x7
  */
 export class AcpiPower implements Component, RegisterWindow {
   readonly name = '__acpi_power'
+  readonly state = stateless
   readonly sizeBytes = 8
   readonly bytes = new Uint8Array(8)
   readonly spans: readonly Span[] = [

@@ -1,4 +1,5 @@
 import type { AccessWidth, RegisterWindow, Span } from '../bus/registers.ts'
+import { stateless } from '../state/carried.ts'
 import type { Component } from '../state/component.ts'
 
 /** `code` is 0 to 255; `elapsedSeconds` counts from when the port was built. */
@@ -10,6 +11,7 @@ export type DebugCodeListener = (code: number, elapsedSeconds: number) => void
  */
 export class DebugPort implements Component, RegisterWindow {
   readonly name = '__debug_port'
+  readonly state = stateless
   readonly sizeBytes = 1
   readonly bytes = new Uint8Array(1)
   readonly spans: readonly Span[] = [{ offset: 0, lengthBytes: 1, read: 'bytes', write: 'post' }]

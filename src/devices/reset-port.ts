@@ -1,4 +1,5 @@
 import type { AccessWidth, RegisterWindow, Span } from '../bus/registers.ts'
+import { stateless } from '../state/carried.ts'
 import type { Component } from '../state/component.ts'
 
 const commandOffset = 3
@@ -9,6 +10,7 @@ const timer2Output = 0x20
 /** Ports 0x61 to 0x64: of the keyboard controller only its command that resets the machine. */
 export class ResetPort implements Component, RegisterWindow {
   readonly name = '__reset_port'
+  readonly state = stateless
   readonly sizeBytes = 4
   readonly bytes = Uint8Array.of(timer2Output, 0, 0, 0)
   readonly spans: readonly Span[] = [

@@ -1,6 +1,7 @@
 import test from 'ava'
 import fc from 'fast-check'
 import { SoftwareBus } from '../bus/software-bus.ts'
+import { holdsItsState, moveState } from '../state/testing/round-trip.ts'
 import { Rtc } from './rtc.ts'
 
 const gibibyte = 1024 ** 3
@@ -143,4 +144,14 @@ test('any moment reads back as itself', t => {
       t.is(value(6), date.getUTCDay() + 1)
     }),
   )
+})
+
+test('index and CMOS travel', async t => {
+  const { rtc, write } = aClock()
+  write(0x20, 0x5a)
+  await rtc.pause()
+  const other = aClock()
+  moveState(rtc, other.rtc)
+  t.is(other.bus.read('pio', 0x71, 1), 0x5a)
+  holdsItsState(t, rtc)
 })

@@ -1,5 +1,7 @@
 import type { AccessWidth, RegisterWindow, Span } from '../bus/registers.ts'
+import { saved } from '../state/carried.ts'
 import type { Component } from '../state/component.ts'
+import { rtcState } from './rtc-state.ts'
 
 const indexMask = 0x7f
 const cmosBytes = 128
@@ -52,6 +54,15 @@ export interface RtcOptions {
 /** MC146818 clock and CMOS RAM at ports 0x70 and 0x71. The time is the host's and cannot be set; there are no alarms. */
 export class Rtc implements Component, RegisterWindow {
   readonly name = '__rtc_cmos'
+  readonly state = saved({
+    schema: rtcState,
+    save: () => ({ index: this.#state.index, cmos: Uint8Array.from(this.#state.cmos) }),
+    load: ({ index, cmos }) => {
+      this.#state = { index, cmos: [...cmos] }
+      this.#seen = undefined
+      this.bytes[0] = index
+    },
+  })
   readonly sizeBytes = 2
   readonly bytes = new Uint8Array(2)
   readonly spans: readonly Span[] = [

@@ -2,6 +2,7 @@ import test from 'ava'
 import fc from 'fast-check'
 import { FakeChardev } from '../backends/testing/fake-chardev.ts'
 import { SoftwareBus } from '../bus/software-bus.ts'
+import { holdsItsState, moveState } from '../state/testing/round-trip.ts'
 import { Serial } from './serial.ts'
 import {
   interruptEnable as enable,
@@ -458,4 +459,33 @@ test('output arrives complete and in order, and an enabled transmitter never goe
       t.is(chardev.output, printed)
     }),
   )
+})
+
+test('a port goes on in another machine: registers, what was not read, and the interrupt', async t => {
+  const port = aPort()
+  port.out(fcr, fifosOn)
+  port.out(lcr, 0x83)
+  port.out(data, 0x34)
+  port.out(ier, 0x12)
+  port.out(lcr, 0x03)
+  port.out(scratch, 0x77)
+  port.out(ier, 0x01)
+  port.chardev.type('ab')
+  await port.serial.pause()
+  const other = aPort()
+  await other.serial.pause()
+  moveState(port.serial, other.serial)
+  other.serial.resume()
+  t.true(other.pin.isHigh)
+  t.is(other.inb(scratch), 0x77)
+  t.is(other.receive(), 'ab')
+  t.false(other.pin.isHigh)
+  other.out(lcr, 0x83)
+  t.deepEqual([other.inb(data), other.inb(ier)], [0x34, 0x12])
+})
+
+test('whatever its state, a port keeps it', async t => {
+  const { serial } = aPort()
+  await serial.pause()
+  holdsItsState(t, serial, { runs: 500 })
 })

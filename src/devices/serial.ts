@@ -1,8 +1,11 @@
 import type { Chardev } from '../backends/chardev.ts'
 import type { AccessWidth, RegisterWindow, Span } from '../bus/registers.ts'
 import type { InterruptLine } from '../interrupts/interrupts.ts'
+import { saved } from '../state/carried.ts'
 import type { Component } from '../state/component.ts'
 import { ByteQueue } from '../util/byte-queue.ts'
+import { TsvmmError } from '../util/errors.ts'
+import { serialState } from './serial-state.ts'
 import {
   fifoBytes,
   fifoControl,
@@ -66,6 +69,11 @@ export interface SerialOptions {
  */
 export class Serial implements Component, RegisterWindow {
   readonly name: string
+  readonly state = saved({
+    schema: serialState,
+    save: () => ({ ...this.#state, received: [...this.#state.received] }),
+    load: state => this.#load(state),
+  })
   readonly sizeBytes = 8
   readonly bytes = new Uint8Array(8)
   readonly #interrupt: InterruptLine
@@ -139,6 +147,16 @@ export class Serial implements Component, RegisterWindow {
   async close(): Promise<void> {
     this.#finishTransmission()
     await this.#chardev.close()
+  }
+
+  #load(state: SerialState): void {
+    if ((state.received[0] ?? 0) > 0xff) {
+      const reason = 'the byte to be read next has errors that the line status has not'
+      throw new TsvmmError('ERR_STATE_INVALID', { component: this.name, reason })
+    }
+    this.#state = { ...state, received: [...state.received] }
+    this.bytes[register.scratch] = state.scratch
+    this.#settle()
   }
 
   #readRegister(offset: number): number {

@@ -121,6 +121,8 @@ export class FakeVcpu implements Vcpu {
   readonly script: Exit[] = []
   readonly registers = new Map<string, Uint8Array>()
   readonly msrs = new Map<number, bigint>()
+  readonly refusedMsrs = new Set<number>()
+  readonly unreadableMsrs = new Set<number>()
   cpuid: Uint8Array = new Uint8Array(0)
   threadName: string | undefined
   affinity: readonly number[] = []
@@ -130,6 +132,7 @@ export class FakeVcpu implements Vcpu {
   readonly #index: number
   readonly #machine: FakeVirtualMachine
   #turn: NodeJS.Immediate | undefined
+  #tscKilohertz = 1_000_000
 
   constructor(id: number, index: number, machine: FakeVirtualMachine) {
     this.id = id
@@ -177,16 +180,26 @@ export class FakeVcpu implements Vcpu {
 
   getMsrs(indices: Uint32Array): BigUint64Array<ArrayBuffer> {
     this.#mustBeParked()
-    return BigUint64Array.from([...indices], index => this.msrs.get(index) ?? 0n)
+    const refused = indices.findIndex(index => this.unreadableMsrs.has(index))
+    const readable = refused === -1 ? indices : indices.subarray(0, refused)
+    return BigUint64Array.from([...readable], index => this.msrs.get(index) ?? 0n)
   }
 
   setMsrs(indices: Uint32Array, values: BigUint64Array): void {
     this.#mustBeParked()
-    for (const [place, index] of indices.entries()) this.msrs.set(index, values[place] ?? 0n)
+    for (const [place, index] of indices.entries()) {
+      if (this.refusedMsrs.has(index)) throw new Error(`KVM_SET_MSRS: 0x${index.toString(16)}`)
+      this.msrs.set(index, values[place] ?? 0n)
+    }
   }
 
   tscKilohertz(): number {
-    return 1_000_000
+    return this.#tscKilohertz
+  }
+
+  setTscKilohertz(kilohertz: number): void {
+    this.#mustBeParked()
+    this.#tscKilohertz = kilohertz
   }
 
   notifyPaused(): void {

@@ -81,6 +81,8 @@ export interface Vcpu {
   getMsrs(indices: Uint32Array): BigUint64Array<ArrayBuffer>
   setMsrs(indices: Uint32Array, values: BigUint64Array): void
   tscKilohertz(): number
+  /** Throws where the host can neither run nor scale to it. */
+  setTscKilohertz(kilohertz: number): void
   notifyPaused(): void
   injectNmi(): void
   setAffinity(hostCpus: readonly number[]): void

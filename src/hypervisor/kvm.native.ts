@@ -124,6 +124,8 @@ export class KvmVirtualMachine implements VirtualMachine {
       getMsrs: indices => translated(`read MSRs of vCPU ${id}`, () => vcpu.getMsrs(indices)),
       setMsrs: (indices, values) => translated(`write MSRs of vCPU ${id}`, () => vcpu.setMsrs(indices, values)),
       tscKilohertz: () => vcpu.tscKilohertz(),
+      setTscKilohertz: kilohertz =>
+        translated(`set the time stamp counter of vCPU ${id}`, () => vcpu.setTscKilohertz(kilohertz)),
       notifyPaused: () => vcpu.notifyPaused(),
       injectNmi: () => vcpu.injectNmi(),
       setAffinity: hostCpus => translated(`pin vCPU ${id}`, () => vcpu.setAffinity(hostCpus)),

@@ -17,6 +17,7 @@ export interface MsiRoute {
   /** Signals while masked stay pending and are delivered by unmask. Both are idempotent; routes begin masked. */
   mask(): void
   unmask(): void
+  /** Of signals that came while it was masked, or while the machine is paused. */
   isPending(): boolean
   /** Detaches, frees the GSI and closes the event descriptor. Idempotent. */
   close(): void

@@ -1,6 +1,7 @@
 import test from 'ava'
 import fc from 'fast-check'
 import { SoftwareBus } from '../bus/software-bus.ts'
+import { holdsItsState, moveState } from '../state/testing/round-trip.ts'
 import { Ioapic, messageOf } from './ioapic.ts'
 import { InterruptRoutes } from './routes.ts'
 import { FakeGateway } from './testing/fake-gateway.ts'
@@ -25,7 +26,7 @@ function aMachine() {
     return bus.read('mmio', base + 0x10, 4)
   }
   return {
-    ...{ gateway, ioapic, bus, write, read },
+    ...{ gateway, routes, ioapic, bus, write, read },
     program: (pin: number, low: number, high = 0) => {
       write(0x11 + 2 * pin, high)
       write(0x10 + 2 * pin, low)
@@ -284,4 +285,42 @@ test('a message says all that its redirection entry does', t => {
       t.is(data >> 16, 0)
     }),
   )
+})
+
+test('a controller goes on in another machine: entries, levels, and edges that came while masked', async t => {
+  const { ioapic, routes, program } = aMachine()
+  program(3, 0x31 | level)
+  ioapic.line(3).setLevel(true)
+  program(4, 0x41)
+  ioapic.line(5).pulse()
+  await ioapic.pause()
+  await routes.pause()
+  const other = aMachine()
+  await other.ioapic.pause()
+  await other.routes.pause()
+  moveState(ioapic, other.ioapic)
+  t.deepEqual(other.vectors(), [])
+  other.routes.resume()
+  other.ioapic.resume()
+  t.is(other.low(3), 0x31 | level | remoteIrr)
+  t.deepEqual(other.vectors(), [], 'what was delivered already is not delivered again')
+  other.ioapic.endOfInterrupt(0x31)
+  t.deepEqual(other.vectors(), [0x31], 'the level is still there')
+  other.ioapic.line(4).pulse()
+  t.deepEqual(other.vectors(), [0x41])
+  other.program(5, 0x51)
+  t.deepEqual(other.vectors(), [0x51], 'the edge that came while the pin was masked')
+})
+
+test('whatever its state, a controller keeps it', async t => {
+  const { ioapic, routes } = aMachine()
+  await routes.pause()
+  holdsItsState(t, ioapic)
+})
+
+test('a controller with another number of pins is refused', t => {
+  const { ioapic } = aMachine()
+  const small = new Ioapic([new InterruptRoutes(new FakeGateway(), 24).open(0)])
+  const message = '__ioapic: it was saved with 24 pins and has 1'
+  t.throws(() => moveState(ioapic, small), { code: 'ERR_STATE_INVALID', message })
 })

@@ -1,7 +1,10 @@
 import type { AccessWidth, RegisterWindow, Span } from '../bus/registers.ts'
 import type { EventFd } from '../memory/event-fd.ts'
+import { saved } from '../state/carried.ts'
 import type { Component } from '../state/component.ts'
+import { TsvmmError } from '../util/errors.ts'
 import type { InterruptLine, MsiRoute } from './interrupts.ts'
+import { ioapicState, type SavedIoapic } from './ioapic-state.ts'
 
 const registerSelect = 0x00
 const dataWindow = 0x10
@@ -49,6 +52,18 @@ export interface IoapicPin extends InterruptLine {
  */
 export class Ioapic implements Component, RegisterWindow {
   readonly name = '__ioapic'
+  readonly state = saved({
+    schema: ioapicState,
+    save: () => {
+      const { id, select, redirections, asserted } = this.#state
+      const isPending = (pin: number) => this.#routes[pin]?.isPending() === true
+      const pins = redirections.map(({ low, high }, pin) => ({
+        ...{ low: low >>> 0, high, isAsserted: asserted[pin] === true, isPending: isPending(pin) },
+      }))
+      return { id, select, pins }
+    },
+    load: state => this.#load(state),
+  })
   readonly sizeBytes: number
   readonly bytes: Uint8Array<ArrayBuffer>
   readonly spans: readonly Span[]
@@ -112,8 +127,9 @@ export class Ioapic implements Component, RegisterWindow {
     if (index < register.redirection || redirection === undefined) return
     if ((index & 1) === 0) this.#writeLow(pin, redirection, value)
     else redirection.high = (value & writableHigh) >>> 0
-    this.#apply(pin, redirection)
     this.#showRedirection(pin, redirection)
+    this.#program(pin, redirection)
+    this.#deliverLevel(pin, redirection)
   }
 
   /** The guest has ended the interrupt of this vector: level-triggered pins that are still asserted fire again. */
@@ -121,8 +137,8 @@ export class Ioapic implements Component, RegisterWindow {
     this.#state.redirections.forEach((redirection, pin) => {
       if ((redirection.low & entry.vector) !== vector || (redirection.low & entry.remoteIrr) === 0) return
       redirection.low &= ~entry.remoteIrr
-      this.#deliverLevel(pin, redirection)
       this.#showRedirection(pin, redirection)
+      this.#deliverLevel(pin, redirection)
     })
   }
 
@@ -131,6 +147,22 @@ export class Ioapic implements Component, RegisterWindow {
   }
 
   resume(): void {}
+
+  #load({ id, select, pins }: SavedIoapic): void {
+    if (pins.length !== this.#routes.length) {
+      const reason = `it was saved with ${pins.length} pins and has ${this.#routes.length}`
+      throw new TsvmmError('ERR_STATE_INVALID', { component: this.name, reason })
+    }
+    const asserted = pins.map(pin => pin.isAsserted)
+    this.#state = { id, select, redirections: pins.map(({ low, high }) => ({ low, high })), asserted }
+    this.bytes[registerSelect] = select
+    this.#show()
+    pins.forEach(({ low, high, isPending }, pin) => {
+      this.#program(pin, { low, high })
+      this.#routes[pin]?.eventFd.drain()
+      if (isPending) this.#routes[pin]?.eventFd.signal()
+    })
+  }
 
   reset(): void {
     for (const route of this.#routes) {
@@ -150,10 +182,8 @@ export class Ioapic implements Component, RegisterWindow {
     const redirection = this.#state.redirections[pin]
     if (redirection === undefined || this.#state.asserted[pin] === isAsserted) return
     this.#state.asserted[pin] = isAsserted
-    if ((redirection.low & entry.level) !== 0) {
-      this.#deliverLevel(pin, redirection)
-      this.#showRedirection(pin, redirection)
-    } else if (isAsserted) this.#routes[pin]?.eventFd.signal()
+    if ((redirection.low & entry.level) !== 0) this.#deliverLevel(pin, redirection)
+    else if (isAsserted) this.#routes[pin]?.eventFd.signal()
   }
 
   #show(): void {
@@ -187,21 +217,23 @@ export class Ioapic implements Component, RegisterWindow {
     const blocked = entry.masked | entry.remoteIrr
     if (this.#state.asserted[pin] !== true) return
     if ((redirection.low & entry.level) === 0 || (redirection.low & blocked) !== 0) return
-    if ((redirection.low & entry.deliveryMode) <= lastEndedMode) redirection.low |= entry.remoteIrr
+    if ((redirection.low & entry.deliveryMode) <= lastEndedMode) {
+      redirection.low |= entry.remoteIrr
+      this.#showRedirection(pin, redirection)
+    }
     this.#routes[pin]?.eventFd.signal()
   }
 
-  #apply(pin: number, redirection: Redirection): void {
+  /** The pin's route does what its redirection entry says. */
+  #program(pin: number, { low, high }: Redirection): void {
     const route = this.#routes[pin]
-    if (route === undefined) return
-    if ((redirection.low & entry.masked) !== 0) {
-      route.mask()
+    if ((low & entry.masked) !== 0) {
+      route?.mask()
       return
     }
-    const { addressLow, data } = messageOf(redirection.low, redirection.high)
-    route.setMessage(addressLow, 0, data)
-    route.unmask()
-    this.#deliverLevel(pin, redirection)
+    const { addressLow, data } = messageOf(low, high)
+    route?.setMessage(addressLow, 0, data)
+    route?.unmask()
   }
 }
 

@@ -171,3 +171,23 @@ test('no interrupt is lost or doubled, whatever happens to routes and in which o
     }),
   )
 })
+
+test('while the machine is paused signals wait, and what was changed takes effect at the resume', async t => {
+  const { routes, gateway } = open()
+  const delivered = () => gateway.take().map(({ data }) => data)
+  const [first, second] = [routes.allocate(), routes.allocate()]
+  first.setMessage(address, 0, 1)
+  first.unmask()
+  await routes.pause()
+  t.is(gateway.attached.size, 0)
+  first.eventFd.signal()
+  t.true(first.isPending())
+  second.setMessage(address, 0, 2)
+  second.unmask()
+  t.is(gateway.attached.size, 0)
+  t.deepEqual(delivered(), [])
+  routes.resume()
+  t.deepEqual(delivered(), [1])
+  second.eventFd.signal()
+  t.deepEqual(delivered(), [2])
+})

@@ -1,4 +1,6 @@
 import type { EventFd } from '../memory/event-fd.ts'
+import { stateless } from '../state/carried.ts'
+import type { Component } from '../state/component.ts'
 import { TsvmmError } from '../util/errors.ts'
 import type { MsiRoute, MsiRouter } from './interrupts.ts'
 
@@ -26,12 +28,18 @@ export interface MsiGateway {
  * The table of global interrupt numbers: the pins of the userspace IOAPIC first, message-signalled interrupts behind
  * them. Masking a route detaches its event descriptor, which then counts signals; attaching it again delivers them. The
  * hypervisor's table is written only where a route that is attached or about to be differs from what it knows.
+ *
+ * While the machine is paused all of them are detached: what was under way has reached its vCPU, which can be saved then, and
+ * what comes meanwhile waits. The messages belong to the devices that set them.
  */
-export class InterruptRoutes implements MsiRouter {
+export class InterruptRoutes implements Component, MsiRouter {
+  readonly name = '__interrupt_routes'
+  readonly state = stateless
   readonly #gateway: MsiGateway
   readonly #firstGsi: number
-  readonly #used = new Set<number>()
+  readonly #routes = new Map<number, Route>()
   readonly #wanted = new Map<number, MsiMessage>()
+  #isPaused = false
   /** What the hypervisor's table holds. */
   #known: ReadonlyMap<number, MsiMessage> = new Map()
 
@@ -42,7 +50,7 @@ export class InterruptRoutes implements MsiRouter {
 
   allocate(): MsiRoute {
     for (let gsi = this.#firstGsi; gsi < this.#gateway.gsiLimit; gsi += 1) {
-      if (!this.#used.has(gsi)) return this.open(gsi)
+      if (!this.#routes.has(gsi)) return this.open(gsi)
     }
     throw new TsvmmError('ERR_RESOURCE_EXHAUSTED', {
       what: 'interrupt routes',
@@ -52,19 +60,37 @@ export class InterruptRoutes implements MsiRouter {
 
   /** The route of a number known beforehand: a pin. Throws ERR_RESOURCE_EXHAUSTED where it is taken. */
   open(gsi: number): MsiRoute {
-    if (this.#used.has(gsi)) {
+    if (this.#routes.has(gsi)) {
       throw new TsvmmError('ERR_RESOURCE_EXHAUSTED', { what: 'pins', reason: `${gsi} is in use` })
     }
     const eventFd = this.#gateway.createEventFd()
-    this.#used.add(gsi)
-    return new Route(gsi, eventFd, this.#gateway, {
+    const route = new Route(gsi, eventFd, this.#gateway, {
+      isPaused: () => this.#isPaused,
       want: message => this.#wanted.set(gsi, toHypervisor(message)),
       write: () => this.#write(gsi),
       release: () => {
-        this.#used.delete(gsi)
+        this.#routes.delete(gsi)
         this.#wanted.delete(gsi)
       },
     })
+    this.#routes.set(gsi, route)
+    return route
+  }
+
+  async pause(): Promise<void> {
+    this.#setPaused(true)
+  }
+
+  resume(): void {
+    this.#setPaused(false)
+  }
+
+  reset(): void {}
+  async close(): Promise<void> {}
+
+  #setPaused(isPaused: boolean): void {
+    this.#isPaused = isPaused
+    for (const route of this.#routes.values()) route.settle()
   }
 
   /** Returns with the hypervisor knowing what this route wants. */
@@ -78,6 +104,7 @@ export class InterruptRoutes implements MsiRouter {
 
 /** A route's own line of the table. */
 interface TableEntry {
+  isPaused(): boolean
   want(message: MsiMessage): void
   write(): void
   release(): void
@@ -104,17 +131,17 @@ class Route implements MsiRoute {
     if (this.#isClosed) return
     this.#entry.want({ addressLow, addressHigh, data })
     this.#hasMessage = true
-    this.#settle()
+    this.settle()
   }
 
   mask(): void {
     this.#isMasked = true
-    this.#settle()
+    this.settle()
   }
 
   unmask(): void {
     this.#isMasked = false
-    this.#settle()
+    this.settle()
   }
 
   isPending(): boolean {
@@ -129,8 +156,9 @@ class Route implements MsiRoute {
     this.eventFd.close()
   }
 
-  #settle(): void {
-    const isOn = !this.#isMasked && this.#hasMessage && !this.#isClosed
+  /** Attached where it should be and not where it should not. */
+  settle(): void {
+    const isOn = !this.#isMasked && this.#hasMessage && !this.#isClosed && !this.#entry.isPaused()
     // The table comes first: what is pending goes out at once where the descriptor is attached.
     if (isOn) this.#entry.write()
     if (isOn === this.#isAttached) return

@@ -1,4 +1,5 @@
 import test from 'ava'
+import { stateless } from '../state/carried.ts'
 import type { Component } from '../state/component.ts'
 import { Machine } from './machine.ts'
 
@@ -9,6 +10,7 @@ function recorder(name: string, log: string[], failing?: string): Component {
   }
   return {
     name,
+    state: stateless,
     pause: async () => note('pause'),
     resume: () => note('resume'),
     reset: () => note('reset'),

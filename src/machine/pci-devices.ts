@@ -50,6 +50,7 @@ export async function addPciDevices(options: PciDevicesOptions): Promise<void> {
   segment.plug(0, components.add(new PciFunction('__host_bridge', segment.configSpace(0, hostBridge), vm.bus)))
   const bars = new BarAllocator(first.mmio64.first, first.mmio64.last + 1)
   const plug = (device: VirtioDevice) => {
+    components.add(device)
     components.add(
       new VirtioPciTransport({
         device,

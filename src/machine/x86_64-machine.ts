@@ -160,7 +160,7 @@ export class X86Machine implements BuiltMachine {
   }
 
   #addInterruptController(events: MachineEvents): { routes: InterruptRoutes; controller: Ioapic } {
-    const routes = new InterruptRoutes(this.#vm.interrupts, ioapicPins)
+    const routes = this.components.add(new InterruptRoutes(this.#vm.interrupts, ioapicPins))
     const pins = Array.from({ length: ioapicPins }, (_, pin) => routes.open(pin))
     const controller = this.#map('mmio', addressMap.ioapic, new Ioapic(pins))
     this.#vm.setEvents({
@@ -182,7 +182,8 @@ export class X86Machine implements BuiltMachine {
     this.#map('pio', portMap.rtc, new Rtc({ ...sizes, onReset: () => events.reset() }))
     this.#map('pio', portMap.debugPort, new DebugPort((code, seconds) => events.debugCode(code, seconds)))
     this.#map('pio', portMap.acpiControl, new AcpiPower(events))
-    this.#map('pio', portMap.acpiPmTimer, new AcpiPmTimer())
+    const timer = this.components.add(new AcpiPmTimer())
+    timer.mappedAt(this.#vm.bus.map('pio', portMap.acpiPmTimer, timer))
     this.#ged = this.#map('mmio', this.#area.platformMmio, new AcpiGed(ioapic.line(pinMap.ged)))
     if (serial.mode === 'Off') return
     const chardev = await openChardev('--serial', serial, () => events.quit())

@@ -1,5 +1,7 @@
 import type { AccessWidth } from '../bus/registers.ts'
 import { readUint, writeUint } from '../util/bytes.ts'
+import { TsvmmError } from '../util/errors.ts'
+import type { SavedRegisters } from './function-state.ts'
 
 export const configSpaceBytes = 4096
 export const pciHeader = {
@@ -81,6 +83,33 @@ export class ConfigSpace {
   reset(): void {
     for (const [index, mask] of this.#mask.entries()) {
       if (mask !== 0) this.bytes[index] = (this.bytes[index] ?? 0) & ~mask
+    }
+  }
+
+  /** What the guest has written, or may have: every run of bytes with bits that it can change, of which only those. */
+  save(): SavedRegisters {
+    const registers: { offset: number; bytes: Uint8Array<ArrayBuffer> }[] = []
+    for (let offset = 0; offset < configSpaceBytes; offset += 1) {
+      const first = offset
+      while (this.#mask[offset] !== undefined && this.#mask[offset] !== 0) offset += 1
+      if (offset === first) continue
+      const bytes = this.bytes.slice(first, offset).map((byte, index) => byte & (this.#mask[first + index] ?? 0))
+      registers.push({ offset: first, bytes })
+    }
+    return registers
+  }
+
+  /** Takes what `save` gave. Throws ERR_STATE_INVALID where the guest cannot have written it here. */
+  load(component: string, registers: SavedRegisters): void {
+    for (const { offset, bytes } of registers) {
+      bytes.forEach((byte, index) => {
+        const mask = this.#mask[offset + index] ?? 0
+        if ((byte & ~mask) !== 0) {
+          const reason = `the configuration register 0x${(offset + index).toString(16)} cannot be 0x${byte.toString(16)}`
+          throw new TsvmmError('ERR_STATE_INVALID', { component, reason })
+        }
+        this.bytes[offset + index] = ((this.bytes[offset + index] ?? 0) & ~mask) | byte
+      })
     }
   }
 

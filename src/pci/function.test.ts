@@ -1,6 +1,7 @@
 import test from 'ava'
 import type { RegisterWindow } from '../bus/registers.ts'
 import { SoftwareBus } from '../bus/software-bus.ts'
+import { holdsItsState, moveState } from '../state/testing/round-trip.ts'
 import { ConfigSpace, configSpaceBytes, pciHeader } from './config-space.ts'
 import { PciFunction } from './function.ts'
 
@@ -154,4 +155,28 @@ test('BARs that cannot be are refused', t => {
   t.throws(() => pci.addBar(2, aWindow('odd', 0, 0x3000), 0), { instanceOf: RangeError, message: /BAR 2 of disk/ })
   t.throws(() => pci.addBar(2, aWindow('tiny', 0, 8), 0), { instanceOf: RangeError })
   t.throws(() => pci.addBar(5, aWindow('last', 0, 16), 0), { instanceOf: RangeError }, 'its upper half has no place')
+})
+
+test('what the guest has written travels: its BARs answer where they were', t => {
+  const { pci, moveBar, decode } = aFunction()
+  moveBar(0xc000_0000)
+  decode(true)
+  const other = aFunction()
+  moveState(pci, other.pci)
+  t.true(other.answersAt(0xc000_0000))
+  t.deepEqual(other.moves.at(-1), [0, 0xc000_0000])
+  t.deepEqual(other.pci.config.bytes, pci.config.bytes)
+})
+
+test('a configuration register that the guest cannot have written is refused', t => {
+  const { pci } = aFunction()
+  const { state } = pci
+  if (state.kind !== 'saved') return t.fail()
+  const message = 'disk: the configuration register 0x0 cannot be 0x1'
+  const registers = [{ offset: 0, bytes: Uint8Array.of(1) }]
+  t.throws(() => state.part.load({ registers }), { code: 'ERR_STATE_INVALID', message })
+  t.throws(() => state.part.load({ registers: [{ offset: 65_535, bytes: Uint8Array.of(1) }] }), {
+    code: 'ERR_STATE_INVALID',
+  })
+  holdsItsState(t, pci, { exact: false })
 })

@@ -1,8 +1,10 @@
 import type { Bus, MappedWindow } from '../bus/bus.ts'
 import type { AccessWidth, RegisterWindow } from '../bus/registers.ts'
+import { saved } from '../state/carried.ts'
 import type { Component } from '../state/component.ts'
 import { TsvmmError } from '../util/errors.ts'
 import { type ConfigSpace, pciHeader } from './config-space.ts'
+import { pciFunctionState, type SavedRegisters } from './function-state.ts'
 
 const command = { memory: 0x2, busMaster: 0x4, interruptDisable: 0x400 } as const
 const memory64 = 0x4
@@ -21,6 +23,11 @@ interface Bar {
 /** A PCI function with 64-bit memory BARs that follow what the guest programs. */
 export class PciFunction implements Component {
   readonly name: string
+  readonly state = saved({
+    schema: pciFunctionState,
+    save: () => ({ registers: this.config.save() }),
+    load: ({ registers }) => this.loadConfig(registers),
+  })
   readonly config: ConfigSpace
   readonly #bus: Bus
   readonly #bars: Bar[] = []
@@ -62,6 +69,12 @@ export class PciFunction implements Component {
   /** Where a BAR is mapped now. */
   barAddress(index: number): number | undefined {
     return this.#bars.find(bar => bar.index === index)?.mapped?.address
+  }
+
+  /** Takes what the guest had written; its BARs are where they were. Throws ERR_STATE_INVALID. */
+  loadConfig(registers: SavedRegisters): void {
+    this.config.load(this.name, registers)
+    this.#mapBars()
   }
 
   async pause(): Promise<void> {}

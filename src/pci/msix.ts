@@ -1,7 +1,9 @@
 import type { AccessWidth, Span } from '../bus/registers.ts'
 import type { MsiRoute } from '../interrupts/interrupts.ts'
 import { readUint, writeUint } from '../util/bytes.ts'
+import { TsvmmError } from '../util/errors.ts'
 import type { ConfigSpace } from './config-space.ts'
+import type { SavedVectors } from './msix-state.ts'
 
 const capabilityId = 0x11
 const entryBytes = 16
@@ -66,6 +68,34 @@ export class Msix {
     return value >>> 0
   }
 
+  save(): SavedVectors {
+    return this.#options.routes.map((route, index) => ({
+      addressLow: this.#field(index, 0),
+      addressHigh: this.#field(index, 4),
+      data: this.#field(index, 8),
+      control: this.#field(index, vectorControl),
+      isPending: route.isPending(),
+    }))
+  }
+
+  /** Takes what `save` gave, the configuration space being loaded. Throws ERR_STATE_INVALID. */
+  load(component: string, vectors: SavedVectors): void {
+    const { routes, barBytes, tableOffset } = this.#options
+    if (vectors.length !== routes.length) {
+      const reason = `it was saved with ${vectors.length} interrupt vectors and has ${routes.length}`
+      throw new TsvmmError('ERR_STATE_INVALID', { component, reason })
+    }
+    vectors.forEach(({ addressLow, addressHigh, data, control, isPending }, index) => {
+      const entry = tableOffset + index * entryBytes
+      for (const [place, value] of [addressLow, addressHigh, data, control].entries()) {
+        writeUint(barBytes, entry + 4 * place, 4, value)
+      }
+      this.#apply(index)
+      routes[index]?.eventFd.drain()
+      if (isPending) routes[index]?.eventFd.signal()
+    })
+  }
+
   reset(): void {
     const { config, routes, barBytes, tableOffset } = this.#options
     config.set(this.#capability + 2, 2, routes.length - 1)
@@ -88,17 +118,20 @@ export class Msix {
   }
 
   #apply(index: number): void {
-    const { config, routes, barBytes, tableOffset } = this.#options
+    const { config, routes } = this.#options
     const control = config.get(this.#capability + 2, 2)
-    const entry = tableOffset + index * entryBytes
-    const field = (offset: number) => Number(readUint(barBytes, entry + offset, 4))
-    const isMasked = (field(vectorControl) & entryMasked) !== 0
+    const isMasked = (this.#field(index, vectorControl) & entryMasked) !== 0
     const isOn = (control & enableBit) !== 0 && (control & functionMask) === 0 && !isMasked
     if (!isOn) {
       routes[index]?.mask()
       return
     }
-    routes[index]?.setMessage(field(0), field(4), field(8))
+    routes[index]?.setMessage(this.#field(index, 0), this.#field(index, 4), this.#field(index, 8))
     routes[index]?.unmask()
+  }
+
+  #field(index: number, offset: number): number {
+    const { barBytes, tableOffset } = this.#options
+    return Number(readUint(barBytes, tableOffset + index * entryBytes + offset, 4))
   }
 }

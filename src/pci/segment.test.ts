@@ -3,6 +3,7 @@ import fc from 'fast-check'
 import type { AddressSpace } from '../bus/bus.ts'
 import type { AccessWidth } from '../bus/registers.ts'
 import { SoftwareBus } from '../bus/software-bus.ts'
+import { holdsItsState, moveState } from '../state/testing/round-trip.ts'
 import { pciHeader } from './config-space.ts'
 import { PciFunction } from './function.ts'
 import { ConfigPorts, PciSegment } from './segment.ts'
@@ -240,4 +241,13 @@ test('whatever a guest writes to ports and window, reads answer, and BARs that a
     return isThere && pci.barAddress(0) === undefined && guest(2).barAddress(0) === 0xc000_0000
   })
   t.notThrows(() => fc.assert(holds))
+})
+
+test('the address that was selected travels', t => {
+  const { ports, select, bus } = aSegment()
+  select(3, 0x40)
+  const other = aSegment()
+  moveState(ports, other.ports)
+  t.is(other.bus.read('pio', addressPort, 4), bus.read('pio', addressPort, 4))
+  holdsItsState(t, ports)
 })

@@ -1,7 +1,10 @@
 import type { Bus, MappedWindow } from '../bus/bus.ts'
 import type { AccessWidth, RegisterWindow, Span } from '../bus/registers.ts'
+import { saved, stateless } from '../state/carried.ts'
 import type { Component } from '../state/component.ts'
+import { readUint, writeUint } from '../util/bytes.ts'
 import { TsvmmError } from '../util/errors.ts'
+import { configPortsState } from './config-ports-state.ts'
 import { ConfigSpace, configSpaceBytes, type PciIdentity } from './config-space.ts'
 import type { PciFunction } from './function.ts'
 
@@ -10,8 +13,6 @@ const functionsPerSlot = 8
 const busBytes = slotsPerSegment * functionsPerSlot * configSpaceBytes
 
 interface Slot {
-  /** The bits of the configuration space that the guest can change; a write that changes none is no news to the function. */
-  readonly writable: Uint8Array
   readonly function: PciFunction
   /** Parts of the configuration space whose reads have side effects. */
   readonly trappedReads: readonly { readonly offset: number; readonly lengthBytes: number }[]
@@ -23,6 +24,8 @@ interface Slot {
  */
 export class PciSegment implements Component, RegisterWindow {
   readonly name: string
+  /** The configuration spaces belong to their functions. */
+  readonly state = stateless
   readonly sizeBytes = busBytes
   readonly bytes = new Uint8Array(busBytes)
   spans: readonly Span[] = []
@@ -48,7 +51,7 @@ export class PciSegment implements Component, RegisterWindow {
   }
 
   plug(slot: number, pciFunction: PciFunction, trappedReads: Slot['trappedReads'] = []): void {
-    this.#slots.set(slot, { function: pciFunction, trappedReads, writable: pciFunction.config.writable })
+    this.#slots.set(slot, { function: pciFunction, trappedReads })
     this.spans = [...this.#slots].sort(([a], [b]) => a - b).flatMap(([index, each]) => spansOf(index, each))
     this.#mapped.updateSpans()
   }
@@ -78,12 +81,13 @@ export class PciSegment implements Component, RegisterWindow {
   }
 }
 
-function spansOf(index: number, { trappedReads, writable }: Slot): Span[] {
+/** A write that changes nothing of what the guest can change is no news to the function. */
+function spansOf(index: number, { function: { config }, trappedReads }: Slot): Span[] {
   const base = index * functionsPerSlot * configSpaceBytes
   const spans: Span[] = []
   let next = 0
   const plain = (end: number) => {
-    const mask = writable.subarray(next, end)
+    const mask = config.writable.subarray(next, end)
     if (end > next) spans.push({ offset: base + next, lengthBytes: end - next, read: 'bytes', write: 'change', mask })
   }
   for (const { offset, lengthBytes } of trappedReads) {
@@ -101,6 +105,11 @@ function spansOf(index: number, { trappedReads, writable }: Slot): Span[] {
  */
 export class ConfigPorts implements Component, RegisterWindow {
   readonly name = '__pci_config_ports'
+  readonly state = saved({
+    schema: configPortsState,
+    save: () => ({ address: Number(readUint(this.bytes, 0, 4)) }),
+    load: ({ address }) => writeUint(this.bytes, 0, 4, address),
+  })
   readonly sizeBytes = 8
   readonly bytes = new Uint8Array(8)
   readonly spans: readonly Span[]

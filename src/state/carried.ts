@@ -15,6 +15,14 @@ export type Carried =
   /** It cannot travel now, for this reason. */
   | { readonly kind: 'pinned'; readonly reason: string }
 
+/** Of what has nothing to remember, or nothing that the rest does not remember. */
+export const stateless: Carried = { kind: 'stateless' }
+
+/** What `part` saves travels. */
+export function saved<S>(part: Snapshottable<S>): Carried {
+  return { kind: 'saved', part }
+}
+
 /** A component by the name of its record, derived from the configuration and the same in every release. */
 export interface Carrier {
   readonly name: string

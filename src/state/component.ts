@@ -1,11 +1,15 @@
+import type { Carried, Carrier } from './carried.ts'
+
 /**
  * A part of the machine. The machine is one flat list of components in construction order (memory, interrupt
  * controllers, buses, back ends, devices, transports, PCI functions, vCPUs): build and resume walk it forwards, pause
  * and close backwards. No component knows who called it.
  */
-export interface Component {
+export interface Component extends Carrier {
   /** Derived from the configuration and stable across releases: `disk0.transport`. */
   readonly name: string
+  /** What travels with it. Saved and loaded only while paused. */
+  readonly state: Carried
   /** vCPUs are parked already. On return no work is produced and in-flight work is finished. Idempotent. */
   pause(): Promise<void>
   /** vCPUs are still parked. Idempotent. */

@@ -2,6 +2,7 @@ import { Packr, Unpackr } from 'msgpackr'
 import * as z from 'zod/mini'
 import { reasonOf, TsvmmError } from '../util/errors.ts'
 import { reasonOfIssue } from '../util/issues.ts'
+import { describeShape, type ShapeDescription } from './shapes.ts'
 
 /** What a state must look like, down to the range of each number: a record may come from anybody. */
 export type Shape<S> = z.core.$ZodType<S>
@@ -30,6 +31,8 @@ export interface StateSchema<S> {
   readonly id: string
   /** 1, and 1 more for every `next`. */
   readonly version: number
+  /** Of every version, the first one first. */
+  readonly shapes: readonly ShapeDescription[]
   next<N>(shape: Shape<N>, step: Step<S, N>): StateSchema<N>
   /**
    * The same bytes for the same state, at `version`, the newest where absent. Throws ERR_STATE_INVALID where the state has not
@@ -39,6 +42,9 @@ export interface StateSchema<S> {
   /** Checks the record at its own version, then climbs. Throws ERR_STATE_INVALID naming schema, versions and field. */
   decode(record: StateRecord): S
 }
+
+/** What a schema's states are. */
+export type StateOf<Schema> = Schema extends StateSchema<infer S> ? S : never
 
 /** A device has kilobytes of state; what is larger (memory, disks) is no record. */
 export const largestBodyBytes = 16 * 1024 * 1024
@@ -54,6 +60,7 @@ export function defineState<S>(id: string, shape: Shape<S>): StateSchema<S> {
 
 /** The versions below one, with their own shapes out of sight. */
 interface Older<S> {
+  readonly shapes: readonly ShapeDescription[]
   encode(state: S, version: number): StateRecord
   decode(record: StateRecord): S
 }
@@ -71,9 +78,17 @@ class Ladder<S> implements StateSchema<S> {
     this.#older = options.older
   }
 
+  get shapes(): readonly ShapeDescription[] {
+    return [...(this.#older?.shapes ?? []), describeShape(this.#shape)]
+  }
+
   next<N>(shape: Shape<N>, { up, down }: Step<S, N>): StateSchema<N> {
     const version = this.version + 1
+    const shapes = () => this.shapes
     const older: Older<N> = {
+      get shapes() {
+        return shapes()
+      },
       decode: record => up(this.decode(record)),
       encode: (state, wanted) => {
         if (down === undefined) throw this.#error(`version ${version} cannot be written as version ${wanted}`)

@@ -19,6 +19,8 @@ export function reasonOfIssue(issue: z.core.$ZodIssue): string {
       return `must be at most ${issue.maximum}`
     case 'invalid_value':
       return `must be one of ${issue.values.join(', ')}`
+    case 'custom':
+      return issue.message ?? 'is not valid'
     default:
       return 'is not valid'
   }

@@ -1,4 +1,5 @@
 import test from 'ava'
+import { holdsItsState, moveState } from '../state/testing/round-trip.ts'
 import { type BlkOptions, blkFeatures, VirtioBlk } from './blk.ts'
 import { deviceStatus } from './common-config.ts'
 import { commonFeatures } from './device.ts'
@@ -140,15 +141,39 @@ test('a broken queue needs a reset', async t => {
 })
 
 test('the disk is closed once, after its engine', async t => {
-  const { transport, backend, closed } = aDisk({
+  const { transport, device, backend, closed } = aDisk({
     closeDisk: () => {
       t.true(backend.isClosed)
     },
   })
   await transport.close()
+  await device.close()
   const other = aDisk()
   await other.transport.close()
-  await other.transport.close()
+  await other.device.close()
+  await other.device.close()
   t.is(other.closed(), 1)
   t.is(closed(), 0)
+})
+
+test('the cache mode travels, and a driver hears of an image that has grown', async t => {
+  const disk = aDisk()
+  await disk.driver.begin(disk.queues, version1 | blkFeatures.configWce)
+  disk.driver.writeConfig(writebackOffset, 1, 0)
+  const other = aDisk({ sizeBytes: 20 * 2 ** 20 })
+  await other.driver.begin(other.queues, version1 | blkFeatures.configWce)
+  await other.transport.pause()
+  moveState(disk.device, other.device)
+  t.is(other.backend.mode, 0)
+  other.device.resume()
+  other.transport.resume()
+  t.deepEqual(other.interrupts(), [0], 'a changed configuration')
+  other.device.resume()
+  t.deepEqual(other.interrupts(), [], 'once')
+  holdsItsState(t, disk.device)
+})
+
+test('an image that has shrunk is refused', t => {
+  const message = '_disk0: its image has 512 bytes and had 10486271'
+  t.throws(() => moveState(aDisk().device, aDisk({ sizeBytes: 512 }).device), { code: 'ERR_STATE_INVALID', message })
 })

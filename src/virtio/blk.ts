@@ -1,5 +1,8 @@
 import type { AccessWidth, Span } from '../bus/registers.ts'
+import { saved } from '../state/carried.ts'
 import { consecutive, Layout } from '../util/bytes.ts'
+import { TsvmmError } from '../util/errors.ts'
+import { blkState, type SavedBlk } from './blk-state.ts'
 import { commonFeatures, type DeviceEvents, type VirtioDevice } from './device.ts'
 import type { QueueBackend } from './queue-backend.ts'
 
@@ -54,6 +57,11 @@ export interface BlkOptions {
 export class VirtioBlk implements VirtioDevice {
   readonly type = 2
   readonly name: string
+  readonly state = saved({
+    schema: blkState,
+    save: () => ({ isWriteback: this.#state.isWriteback, sizeBytes: this.#knownBytes }),
+    load: state => this.#load(state),
+  })
   readonly queueSizes: readonly number[]
   readonly features: bigint
   readonly config: Uint8Array<ArrayBuffer>
@@ -71,9 +79,13 @@ export class VirtioBlk implements VirtioDevice {
   readonly #options: BlkOptions
   #events: DeviceEvents | undefined
   #state = { isWriteback: true }
+  /** What the driver knows of: less where the image has grown since the state was saved. */
+  #knownBytes: number
+  #isClosed = false
 
   constructor(options: BlkOptions) {
     this.#options = options
+    this.#knownBytes = options.sizeBytes
     this.name = options.name
     this.queueSizes = new Array(options.queues).fill(options.queueSize)
     this.features = featuresOf(options)
@@ -95,12 +107,31 @@ export class VirtioBlk implements VirtioDevice {
     if (offset === writebackOffset) this.#setWriteback((value & 1) === 1)
   }
 
+  async pause(): Promise<void> {}
+
+  resume(): void {
+    if (this.#knownBytes === this.#options.sizeBytes) return
+    this.#knownBytes = this.#options.sizeBytes
+    this.#events?.configChanged()
+  }
+
   reset(): void {
     this.#setWriteback(true)
   }
 
   async close(): Promise<void> {
+    if (this.#isClosed) return
+    this.#isClosed = true
     this.#options.closeDisk()
+  }
+
+  #load({ isWriteback, sizeBytes }: SavedBlk): void {
+    if (this.#options.sizeBytes < sizeBytes) {
+      const reason = `its image has ${this.#options.sizeBytes} bytes and had ${sizeBytes}`
+      throw new TsvmmError('ERR_STATE_INVALID', { component: this.name, reason })
+    }
+    this.#knownBytes = sizeBytes
+    this.#setWriteback(isWriteback)
   }
 
   #setWriteback(isWriteback: boolean): void {

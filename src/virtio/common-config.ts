@@ -1,5 +1,6 @@
 import type { AccessWidth, Span } from '../bus/registers.ts'
 import { readUint, writeUint } from '../util/bytes.ts'
+import { TsvmmError } from '../util/errors.ts'
 import { commonFeatures } from './device.ts'
 import { noVector, powerOnState, type QueueState, type TransportState } from './transport-state.ts'
 
@@ -96,6 +97,17 @@ export class CommonConfig {
     this.#refresh()
   }
 
+  /**
+   * Takes the state of another machine's. Throws ERR_STATE_INVALID where its driver has accepted what is not offered here or
+   * set up what is not there.
+   */
+  load(component: string, state: TransportState): void {
+    const reason = this.#misfitOf(state)
+    if (reason !== undefined) throw new TsvmmError('ERR_STATE_INVALID', { component, reason })
+    this.#state = { ...state, queues: state.queues.map(queue => ({ ...queue })) }
+    this.#refresh()
+  }
+
   setNeedsReset(): void {
     this.#state.status |= deviceStatus.needsReset
     writeUint(this.#options.bytes, commonConfig.deviceStatus, 1, this.#state.status)
@@ -133,6 +145,25 @@ export class CommonConfig {
     queue.descriptors = this.#address(commonConfig.queueDescriptors)
     queue.driver = this.#address(commonConfig.queueDriver)
     queue.device = this.#address(commonConfig.queueDevice)
+  }
+
+  #misfitOf({ driverFeatures, status, queues, configVector }: TransportState): string | undefined {
+    const { queueSizes, features, vectors } = this.#options
+    const missing = driverFeatures & ~features
+    const isSettled = (status & deviceStatus.featuresOk) !== 0
+    if (isSettled && missing !== 0n) return `its driver uses features 0x${missing.toString(16)}, which it has not here`
+    if (queues.length !== queueSizes.length) {
+      return `it was saved with ${queues.length} queues and has ${queueSizes.length}`
+    }
+    const isVector = (vector: number) => vector < vectors || vector === noVector
+    if (!isVector(configVector)) return `it has no interrupt vector ${configVector}`
+    for (const [index, { size, vector }] of queues.entries()) {
+      const most = queueSizes[index] ?? 0
+      const isPower = size > 0 && (size & (size - 1)) === 0
+      if (!isPower || size > most) return `queue ${index} was saved with ${size} entries and has ${most}`
+      if (!isVector(vector)) return `it has no interrupt vector ${vector}`
+    }
+    return undefined
   }
 
   #writeField(offset: number, width: AccessWidth, value: number): void {

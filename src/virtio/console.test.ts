@@ -3,6 +3,7 @@ import test from 'ava'
 import type { TerminalSize } from '../backends/chardev.ts'
 import { TerminalChardev } from '../backends/terminal-chardev.ts'
 import { FakeChardev } from '../backends/testing/fake-chardev.ts'
+import { holdsItsState, moveState } from '../state/testing/round-trip.ts'
 import { deviceStatus } from './common-config.ts'
 import { consoleFeatures, VirtioConsole } from './console.ts'
 import { commonFeatures } from './device.ts'
@@ -179,7 +180,7 @@ test('a terminal that is resized reaches the guest', async t => {
   const output = Object.assign(new PassThrough(), { columns: 80, rows: 25 })
   const chardev = new TerminalChardev({ input: new PassThrough(), output, onEnd: () => {} })
   const backend = new FakeBackend()
-  const { driver, queues, transport, interrupts } = aBoard(
+  const { device, driver, queues, transport, interrupts } = aBoard(
     new VirtioConsole({ name: '__console', chardev, createBackend: backend.serve }),
   )
   await driver.begin(queues, version1 | consoleFeatures.size)
@@ -189,12 +190,30 @@ test('a terminal that is resized reaches the guest', async t => {
   t.is(driver.readConfig(0, 4), 120 + 50 * 0x1_0000)
   t.deepEqual(interrupts(), [0])
   await transport.close()
+  await device.close()
   t.notThrows(() => output.emit('resize'))
 })
 
 test('closing closes the other end', async t => {
-  const { transport, chardev } = await aRunningConsole()
+  const { transport, device, chardev } = await aRunningConsole()
   await transport.close()
+  await device.close()
   t.true(chardev.isClosed)
   t.notThrows(() => chardev.type('late'))
+})
+
+test('a guest that was saved on another terminal hears of the size', async t => {
+  const { device, driver, queues, transport, interrupts } = aConsole(new ResizableChardev())
+  await driver.begin(queues, version1 | consoleFeatures.size)
+  await transport.pause()
+  moveState(device, device)
+  device.resume()
+  t.deepEqual(interrupts(), [], 'the same size')
+  const { state } = device
+  if (state.kind !== 'saved') return t.fail()
+  state.part.load({ columns: 40, rows: 10 })
+  device.resume()
+  transport.resume()
+  t.deepEqual(interrupts(), [0])
+  holdsItsState(t, device)
 })

@@ -1,6 +1,8 @@
 import type { Chardev, TerminalSize } from '../backends/chardev.ts'
+import { saved } from '../state/carried.ts'
 import { ByteQueue } from '../util/byte-queue.ts'
 import { concatenate, Layout } from '../util/bytes.ts'
+import { consoleState, type SavedConsole } from './console-state.ts'
 import { commonFeatures, type DeviceEvents, readOnlySpans, type VirtioDevice } from './device.ts'
 import type { MailboxBackend, MailboxHandlers, QueueBackend } from './queue-backend.ts'
 
@@ -29,6 +31,13 @@ interface InputBuffer {
 export class VirtioConsole implements VirtioDevice {
   readonly type = 3
   readonly name: string
+  readonly state = saved({
+    schema: consoleState,
+    save: () => this.#known ?? this.#size(),
+    load: state => {
+      this.#known = state
+    },
+  })
   readonly queueSizes = [queueSize, queueSize]
   readonly features: bigint
   readonly config = consoleConfig.encode({})
@@ -39,6 +48,8 @@ export class VirtioConsole implements VirtioDevice {
   #events: DeviceEvents | undefined
   /** Not the guest's yet: it stays over a reset and while nothing takes it. */
   readonly #waiting = new ByteQueue()
+  /** The size that the guest of a loaded state knows, until it is resumed. */
+  #known: SavedConsole | undefined
   /** What the driver has given for input, while the back end runs. */
   #buffers: InputBuffer[] = []
 
@@ -69,6 +80,16 @@ export class VirtioConsole implements VirtioDevice {
 
   negotiated(): void {}
   writeConfig(): void {}
+  async pause(): Promise<void> {}
+
+  /** The terminal of a machine that was saved may be another by now. */
+  resume(): void {
+    const { columns, rows } = this.#size()
+    const isNews = this.#known !== undefined && (this.#known.columns !== columns || this.#known.rows !== rows)
+    this.#known = undefined
+    if (isNews) this.#events?.configChanged()
+  }
+
   reset(): void {}
 
   close(): Promise<void> {
@@ -99,13 +120,17 @@ export class VirtioConsole implements VirtioDevice {
 
   #resize(size: TerminalSize): void {
     if ((this.features & consoleFeatures.size) === 0n) return
-    const { columns, rows } = size
-    const isSame =
-      consoleConfig.readNumber(this.config, 'columns') === columns &&
-      consoleConfig.readNumber(this.config, 'rows') === rows
-    if (isSame) return
+    const { columns, rows } = this.#size()
+    if (columns === size.columns && rows === size.rows) return
     this.#showSize(size)
     this.#events?.configChanged()
+  }
+
+  #size(): SavedConsole {
+    return {
+      columns: consoleConfig.readNumber(this.config, 'columns'),
+      rows: consoleConfig.readNumber(this.config, 'rows'),
+    }
   }
 
   #showSize({ columns, rows }: TerminalSize): void {

@@ -1,4 +1,5 @@
 import type { AccessWidth, Span } from '../bus/registers.ts'
+import type { Component } from '../state/component.ts'
 import type { QueueBackend } from './queue-backend.ts'
 
 /** Feature bits that do not depend on the device type (virtio 1.2 §6). */
@@ -16,9 +17,11 @@ export interface DeviceEvents {
   needsReset(reason: string): void
 }
 
-/** A virtio device without its transport: what it offers, its configuration and who serves its queues. */
-export interface VirtioDevice {
-  readonly name: string
+/**
+ * A virtio device without its transport: what it offers, its configuration and who serves its queues. In the list it stands
+ * before its transport, which pauses before it and resumes after it.
+ */
+export interface VirtioDevice extends Component {
   /** virtio 1.2 §5. */
   readonly type: number
   readonly queueSizes: readonly number[]
@@ -33,9 +36,8 @@ export interface VirtioDevice {
   /** Called with what the driver accepted before the back end starts. */
   negotiated(features: bigint): void
   bind(events: DeviceEvents): void
-  /** To power-on state; the back end is stopped. */
+  /** To power-on state, as the driver may ask too; the back end is stopped. */
   reset(): void
-  close(): Promise<void>
 }
 
 /** Spans of a configuration that the driver only reads. */

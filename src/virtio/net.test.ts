@@ -1,4 +1,5 @@
 import test from 'ava'
+import { holdsItsState, moveState } from '../state/testing/round-trip.ts'
 import { deviceStatus } from './common-config.ts'
 import { commonFeatures } from './device.ts'
 import { type NetOptions, netFeatures, VirtioNet } from './net.ts'
@@ -233,9 +234,33 @@ test('a broken queue of either engine needs a reset', async t => {
 })
 
 test('closing closes both engines and the tap', async t => {
-  const { transport, data, control, closed } = aCard()
+  const { transport, device, data, control, closed } = aCard()
   await transport.close()
+  await device.close()
   t.true(data.isClosed)
   t.true(control.isClosed)
   t.is(closed(), 1)
+})
+
+test('active pairs and offloads travel', async t => {
+  const card = aCard({ queuePairs: 2 })
+  await card.begin(ctrlVq | multiQueue | guestCsum | guestTso4 | ctrlGuestOffloads)
+  t.is(card.setPairs(2), ok)
+  t.is(card.setOffloads(guestCsum), ok)
+  const other = aCard({ queuePairs: 2 })
+  moveState(card.device, other.device)
+  other.device.negotiated(version1 | guestCsum | guestTso4)
+  t.is(other.data.mode, 2)
+  t.is(other.offloads.at(-1), guestCsum)
+  holdsItsState(t, card.device)
+})
+
+test('more pairs than there are, and offloads that are not offered, are refused', t => {
+  const card = aCard({ queuePairs: 2 })
+  const { state } = card.device
+  if (state.kind !== 'saved') return t.fail()
+  const code = 'ERR_STATE_INVALID'
+  const load = (given: unknown) => () => state.part.load(given)
+  t.throws(load({ activePairs: 3 }), { code, message: '_net0: it was saved with 3 active queue pairs and has 2' })
+  t.throws(load({ activePairs: 1, guestOffloads: 1n << 40n }), { code, message: /_net0: it has no offloads 0x/ })
 })

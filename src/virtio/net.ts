@@ -1,6 +1,9 @@
 import type { Span } from '../bus/registers.ts'
+import { saved } from '../state/carried.ts'
 import { Layout, readUint } from '../util/bytes.ts'
+import { TsvmmError } from '../util/errors.ts'
 import { commonFeatures, type DeviceEvents, readOnlySpans, type VirtioDevice } from './device.ts'
+import { netState, type SavedNet } from './net-state.ts'
 import type { MailboxBackend, MailboxHandlers, QueueBackend, Vring, VringPosition } from './queue-backend.ts'
 
 /** virtio 1.2 §5.1.3. */
@@ -56,6 +59,14 @@ export interface NetOptions {
 export class VirtioNet implements VirtioDevice {
   readonly type = 1
   readonly name: string
+  readonly state = saved({
+    schema: netState,
+    save: () => {
+      const { activePairs, guestOffloads } = this.#state
+      return guestOffloads === undefined ? { activePairs } : { activePairs, guestOffloads }
+    },
+    load: state => this.#load(state),
+  })
   readonly queueSizes: readonly number[]
   readonly features: bigint
   readonly config = netConfig.encode({})
@@ -68,6 +79,7 @@ export class VirtioNet implements VirtioDevice {
   #state = powerOnState()
   /** The features of the driver that is ready. */
   #accepted = 0n
+  #isClosed = false
 
   constructor(options: NetOptions) {
     this.#options = options
@@ -101,6 +113,8 @@ export class VirtioNet implements VirtioDevice {
   }
 
   writeConfig(): void {}
+  async pause(): Promise<void> {}
+  resume(): void {}
 
   reset(): void {
     this.#state = powerOnState()
@@ -108,7 +122,22 @@ export class VirtioNet implements VirtioDevice {
   }
 
   async close(): Promise<void> {
+    if (this.#isClosed) return
+    this.#isClosed = true
     this.#options.closeTap()
+  }
+
+  #load(state: SavedNet): void {
+    const { activePairs, guestOffloads } = state
+    if (activePairs > this.#options.queuePairs) {
+      const reason = `it was saved with ${activePairs} active queue pairs and has ${this.#options.queuePairs}`
+      throw new TsvmmError('ERR_STATE_INVALID', { component: this.name, reason })
+    }
+    if (guestOffloads !== undefined && possibleOffloads(guestOffloads & this.features) !== guestOffloads) {
+      const reason = `it has no offloads 0x${guestOffloads.toString(16)}`
+      throw new TsvmmError('ERR_STATE_INVALID', { component: this.name, reason })
+    }
+    this.#state = { activePairs, guestOffloads }
   }
 
   #command(message: Uint8Array): number {

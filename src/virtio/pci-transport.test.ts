@@ -1,5 +1,6 @@
 import test from 'ava'
 import { pciHeader } from '../pci/config-space.ts'
+import { holdsItsState, moveState } from '../state/testing/round-trip.ts'
 import { deviceStatus } from './common-config.ts'
 import { commonFeatures } from './device.ts'
 import { aBoard, barAddress } from './testing/board.ts'
@@ -314,14 +315,57 @@ test('closing gives everything back, in any state, and twice is once', async t =
     if (state !== 'fresh') await driver.begin(queues)
     if (state === 'resetting') driver.write('deviceStatus', 0)
     await transport.close()
+    const calls = device.calls.length
     await transport.close()
     await new Promise(resolve => setImmediate(resolve))
     t.true(device.backend.isClosed)
-    t.is(device.calls.at(-1), 'close', 'and nothing happens to it later')
+    t.is(device.calls.length, calls, 'nothing happens to the device later')
     t.is(doorbells.attached.size, 0)
     t.is(gateway.attached.size, 0)
     t.true(gateway.eventFds.every(each => each.isClosed))
     t.is(driver.pci.read(pciHeader.vendor, 2), 0x1af4, 'its slot is the segment’s')
     t.is(driver.status, 0xff, state)
   }
+})
+
+test('a running device goes on in another machine where it was', async t => {
+  const from = await aRunningTransport()
+  from.device.backend.served = 7
+  await from.transport.pause()
+  const to = aTransport()
+  await to.transport.pause()
+  moveState(from.transport, to.transport)
+  t.false(to.device.backend.isRunning)
+  to.transport.resume()
+  t.true(to.device.backend.isRunning)
+  t.is(to.device.backend.features, version1)
+  t.deepEqual(
+    to.device.backend.rings.map(({ nextAvailable, nextUsed }) => [nextAvailable, nextUsed]),
+    [
+      [7, 7],
+      [7, 7],
+    ],
+  )
+  t.is(to.driver.status, from.driver.status)
+  to.device.backend.rings[0]?.interrupt.signal()
+  t.deepEqual(to.interrupts(), [1])
+})
+
+test('whatever its state, a transport keeps it or refuses it by name', async t => {
+  const { transport } = await aRunningTransport()
+  await transport.pause()
+  holdsItsState(t, transport, { runs: 500, exact: false })
+})
+
+test('a transport of another device, or with other queues or features, is refused', async t => {
+  const { transport } = await aRunningTransport()
+  await transport.pause()
+  const code = 'ERR_STATE_INVALID'
+  const name = '_virtio-pci-fake'
+  const refused = (options: ConstructorParameters<typeof FakeDevice>[0], reason: string) => {
+    t.throws(() => moveState(transport, aTransport(options).transport), { code, message: `${name}: ${reason}` })
+  }
+  refused({ type: 2 }, 'it was saved with a device of type 4 and has one of type 2')
+  refused({ queueSizes: [256] }, 'it was saved with 2 queues and has 1')
+  refused({ queueSizes: [8, 8] }, 'queue 0 was saved with 16 entries and has 8')
 })

@@ -6,12 +6,14 @@ import type { ConfigSpace } from '../pci/config-space.ts'
 import { PciFunction } from '../pci/function.ts'
 import { Msix } from '../pci/msix.ts'
 import type { PciSegment } from '../pci/segment.ts'
+import { saved } from '../state/carried.ts'
 import type { Component, DeviceDescription } from '../state/component.ts'
-import { reasonOf } from '../util/errors.ts'
+import { reasonOf, TsvmmError } from '../util/errors.ts'
 import { CommonConfig, commonConfigBytes, commonConfigSpans } from './common-config.ts'
 import type { VirtioDevice } from './device.ts'
 import { PciConfigAccess } from './pci-config-access.ts'
 import { addStructures, identityOf, virtioBar } from './pci-layout.ts'
+import { pciTransportState, type SavedTransport } from './pci-transport-state.ts'
 import type { Vring } from './queue-backend.ts'
 import { type Doorbells, QueueDoorbells } from './queue-doorbells.ts'
 
@@ -33,6 +35,7 @@ export interface PciTransportOptions {
 /** The modern virtio PCI transport (virtio 1.2 §4.1): one device, one function, one BAR. */
 export class VirtioPciTransport implements Component, RegisterWindow {
   readonly name: string
+  readonly state = saved({ schema: pciTransportState, save: () => this.#save(), load: state => this.#load(state) })
   readonly sizeBytes = virtioBar.sizeBytes
   readonly bytes = new Uint8Array(virtioBar.sizeBytes)
   readonly spans: readonly Span[]
@@ -146,11 +149,32 @@ export class VirtioPciTransport implements Component, RegisterWindow {
     await this.#reset
     await this.#stop()
     this.#device.backend.close()
-    await this.#device.close()
     await this.#function.close()
     this.#doorbells.close()
     this.#msix.close()
     this.#nobody.close()
+  }
+
+  #save(): SavedTransport {
+    const { queues, ...registers } = this.#common.state
+    return {
+      deviceType: this.#device.type,
+      registers: this.#function.config.save(),
+      vectors: this.#msix.save(),
+      ...registers,
+      queues: queues.map(queue => ({ ...queue })),
+    }
+  }
+
+  #load({ deviceType, registers, vectors, ...common }: SavedTransport): void {
+    if (deviceType !== this.#device.type) {
+      const reason = `it was saved with a device of type ${deviceType} and has one of type ${this.#device.type}`
+      throw new TsvmmError('ERR_STATE_INVALID', { component: this.name, reason })
+    }
+    this.#common.load(this.name, common)
+    this.#function.loadConfig(registers)
+    this.#msix.load(this.name, vectors)
+    this.#showDeviceConfig()
   }
 
   #allSpans(): Span[] {

@@ -110,10 +110,11 @@ test('what the host says to a request of before a reset is nobody’s', async t 
 })
 
 test('what the host says after the end changes nothing', async t => {
-  const { backend, reads, transport, isClosed } = await aRunningRng()
+  const { backend, device, reads, transport, isClosed } = await aRunningRng()
   backend.offer(0, 1, [], 8)
   backend.offer(0, 2, [], 8)
   await transport.close()
+  await device.close()
   t.true(isClosed())
   await reads[0]?.answer([1])
   await reads[1]?.fail()

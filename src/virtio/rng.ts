@@ -1,3 +1,4 @@
+import { stateless } from '../state/carried.ts'
 import { commonFeatures, type DeviceEvents, readOnlySpans, type VirtioDevice } from './device.ts'
 import type { MailboxBackend, MailboxHandlers } from './queue-backend.ts'
 
@@ -17,6 +18,8 @@ export interface RngOptions {
 export class VirtioRng implements VirtioDevice {
   readonly type = 4
   readonly name: string
+  /** What it has not answered it is asked again. */
+  readonly state = stateless
   readonly queueSizes = [queueSize]
   readonly features = commonFeatures.version1 | commonFeatures.eventIndex | commonFeatures.indirectDescriptors
   readonly config = new Uint8Array(0)
@@ -42,6 +45,8 @@ export class VirtioRng implements VirtioDevice {
 
   negotiated(): void {}
   writeConfig(): void {}
+  async pause(): Promise<void> {}
+  resume(): void {}
 
   reset(): void {
     this.#run += 1

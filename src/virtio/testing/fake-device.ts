@@ -1,4 +1,5 @@
 import type { AccessWidth, Span } from '../../bus/registers.ts'
+import { stateless } from '../../state/carried.ts'
 import { commonFeatures, type DeviceEvents, type VirtioDevice } from '../device.ts'
 import { FakeBackend } from './fake-backend.ts'
 
@@ -12,6 +13,7 @@ interface FakeDeviceOptions {
 /** A device of nothing but a transport's view of it: eight bytes of configuration, the last four take trapped writes. */
 export class FakeDevice implements VirtioDevice {
   readonly name = 'fake'
+  readonly state = stateless
   readonly type: number
   readonly queueSizes: readonly number[]
   readonly features: bigint
@@ -48,6 +50,9 @@ export class FakeDevice implements VirtioDevice {
     this.calls.push('reset')
     this.config.set([1, 2, 3, 4, 5, 6, 7, 8])
   }
+
+  async pause(): Promise<void> {}
+  resume(): void {}
 
   async close(): Promise<void> {
     this.calls.push('close')

@@ -58,6 +58,7 @@ export function aServedBoard<D extends VirtioDevice>(create: (memory: MappedMemo
     isInterrupted: (vector: number) => gateway.vectors[vector]?.isPending() === true,
     close: async () => {
       await board.transport.close()
+      await board.device.close()
       memory.close()
     },
   }

@@ -2,6 +2,7 @@ import type { VmConfig } from '../../config/vm-config.ts'
 import { FakeVirtualMachine } from '../../hypervisor/fake.ts'
 import type { BuiltMachine, MachineBuilder, MachineEvents } from '../../machine/build.ts'
 import { Machine } from '../../machine/machine.ts'
+import { stateless } from '../../state/carried.ts'
 import type { Component, DeviceDescription } from '../../state/component.ts'
 import { Vm } from '../vm.ts'
 
@@ -68,6 +69,7 @@ class FakeMachine implements BuiltMachine {
 
 class FakeDevice implements Component {
   readonly name = 'fake'
+  readonly state = stateless
   readonly #machines: FakeMachines
   readonly #diskId: string | undefined
 

@@ -1,0 +1,61 @@
+import test from 'ava'
+import { FakeVirtualMachine } from '../hypervisor/fake.ts'
+import { holdsItsState, moveState } from '../state/testing/round-trip.ts'
+import { X86Vcpu } from './x86_64-vcpu.ts'
+
+const lstar = 0xc000_0082
+const counter = 0x10
+const deadline = 0x6e0
+
+function aVcpu() {
+  const fake = new FakeVirtualMachine().createVcpu(0)
+  const vcpu = new X86Vcpu({
+    ...{ index: 0, vcpu: fake, cpuid: new Uint8Array(40), affinity: undefined },
+    msrIndices: Uint32Array.of(counter, lstar, deadline),
+  })
+  return { fake, vcpu }
+}
+
+test('registers, MSRs and CPUID go on in another machine, the timer armed last', t => {
+  const { fake, vcpu } = aVcpu()
+  const regs = new Uint8Array(144).fill(7)
+  fake.setRegisters('regs', regs)
+  fake.setCpuid(new Uint8Array(40).fill(1))
+  fake.setTscKilohertz(2_000_000)
+  for (const [msr, value] of [
+    [lstar, 5n],
+    [deadline, 9n],
+    [counter, 8n],
+  ] as const)
+    fake.msrs.set(msr, value)
+  const other = aVcpu()
+  moveState(vcpu, other.vcpu)
+  t.deepEqual(other.fake.getRegisters('regs'), regs)
+  t.is(other.fake.tscKilohertz(), 2_000_000)
+  t.is(other.fake.msrs.get(lstar), 5n)
+  t.is(other.fake.msrs.get(counter), 8n)
+  t.is([...other.fake.msrs.keys()].at(-1), deadline)
+})
+
+test('an MSR that the host refuses is named, unless it has the value anyway', t => {
+  const { fake, vcpu } = aVcpu()
+  fake.msrs.set(lstar, 5n)
+  const other = aVcpu()
+  other.fake.refusedMsrs.add(lstar)
+  const message = 'vcpu0: this host cannot set MSR 0xc0000082 to 0x5'
+  t.throws(() => moveState(vcpu, other.vcpu), { code: 'ERR_STATE_INVALID', message })
+  other.fake.msrs.set(lstar, 5n)
+  t.notThrows(() => moveState(vcpu, other.vcpu))
+})
+
+test('MSRs that the hypervisor does not read are left out, those behind them are not', t => {
+  const { fake, vcpu } = aVcpu()
+  fake.unreadableMsrs.add(lstar)
+  fake.msrs.set(deadline, 9n)
+  const other = aVcpu()
+  moveState(vcpu, other.vcpu)
+  t.is(other.fake.msrs.get(deadline), 9n)
+  t.false(other.fake.msrs.has(lstar))
+})
+
+test('whatever its state, a vCPU keeps it', t => holdsItsState(t, aVcpu().vcpu, { exact: false }))

@@ -1,0 +1,13 @@
+import { defineState, type StateOf } from '../state/schema.ts'
+import { integer, object, optional, u64 } from '../state/shapes.ts'
+
+export const netState = defineState(
+  'virtio-net',
+  object({
+    activePairs: integer(1, 0x8000),
+    /** What the driver has set; absent where it has set none, and what was negotiated is on. */
+    guestOffloads: optional(u64),
+  }),
+)
+
+export type SavedNet = StateOf<typeof netState>
