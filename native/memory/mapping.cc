@@ -12,6 +12,7 @@
 #include <atomic>
 #include <bit>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "sys/thread.h"
@@ -121,7 +122,15 @@ Result<> bind_to_node(std::byte* host, uint64_t size, int node) {
 
 }  // namespace
 
-Result<std::shared_ptr<Mapping>> Mapping::create(const MappingOptions& options) {
+Mapping::Mapping(std::byte* host, const MappingOptions& options, UniqueFd fd)
+    : host_(host),
+      size_(options.size),
+      options_(options),
+      fd_(std::move(fd)),
+      shows_file_(options.backing == MappingOptions::Backing::kFile && !options.shared) {}
+
+Result<std::shared_ptr<Mapping>> Mapping::create(const MappingOptions& options,
+                                                 const std::function<Result<>(Mapping&)>& fill) {
   const auto page = options.huge_page_size != 0 ? options.huge_page_size : kPage;
   if (!std::has_single_bit(page) || page < kPage || page > kMaximumPage || options.size > kMaximumSize) {
     return Failure{EINVAL, "map memory"};
@@ -145,14 +154,11 @@ Result<std::shared_ptr<Mapping>> Mapping::create(const MappingOptions& options) 
       map_aligned(options.size, std::max(page, kTwoMib), flags, fd.get(), anonymous ? 0 : options.file_offset);
   if (!mapped) return mapped.failure();
   auto* host = mapped.value();
-  std::shared_ptr<Mapping> mapping(new Mapping(host, options.size, options.shared, std::move(fd)));
-  // Advice only: kernels built without the feature refuse it, and nothing is lost then.
-  if (options.thp) madvise(host, options.size, MADV_HUGEPAGE);
-  if (options.mergeable) madvise(host, options.size, MADV_MERGEABLE);
-  madvise(host, options.size, MADV_DONTDUMP);
-  if (options.host_numa_node >= 0) {
-    if (auto bound = bind_to_node(host, options.size, options.host_numa_node); !bound) return bound.failure();
+  std::shared_ptr<Mapping> mapping(new Mapping(host, options, std::move(fd)));
+  if (fill) {
+    if (auto filled = fill(*mapping); !filled) return filled.failure();
   }
+  if (auto advised = mapping->advise(); !advised) return advised.failure();
   if (options.prefault) {
     if (auto populated = prefault(host, options.size, page); !populated) return populated.failure();
   }
@@ -161,9 +167,41 @@ Result<std::shared_ptr<Mapping>> Mapping::create(const MappingOptions& options) 
 
 Mapping::~Mapping() { munmap(host_, size_); }
 
-Result<> Mapping::discard() {
-  if (madvise(host_, size_, shared_ ? MADV_REMOVE : MADV_DONTNEED) != 0) return last_failure("madvise");
+Result<> Mapping::advise() {
+  // Kernels built without the feature refuse it, and nothing is lost then.
+  if (options_.thp) madvise(host_, size_, MADV_HUGEPAGE);
+  if (options_.mergeable) madvise(host_, size_, MADV_MERGEABLE);
+  madvise(host_, size_, MADV_DONTDUMP);
+  if (options_.host_numa_node >= 0) return bind_to_node(host_, size_, options_.host_numa_node);
   return Unit{};
+}
+
+Result<> Mapping::overlay(uint64_t offset, uint64_t size, int fd, uint64_t file_offset) {
+  if (offset > size_ || size > size_ - offset) return Failure{EINVAL, "map file"};
+  const int flags = MAP_PRIVATE | MAP_FIXED | (fd < 0 ? MAP_ANONYMOUS : 0) | (options_.reserve ? 0 : MAP_NORESERVE);
+  // SAFETY: [offset, offset + size) lies within this mapping.
+  auto* mapped = mmap(host_ + offset, size, PROT_READ | PROT_WRITE, flags, fd, static_cast<off_t>(file_offset));
+  if (mapped == MAP_FAILED) return last_failure("mmap");
+  if (fd >= 0) shows_file_ = true;
+  return Unit{};
+}
+
+Result<> Mapping::discard() {
+  if (!shows_file_) {
+    if (madvise(host_, size_, options_.shared ? MADV_REMOVE : MADV_DONTNEED) != 0) return last_failure("madvise");
+    return Unit{};
+  }
+  // The file would show again.
+  if (auto replaced = overlay(0, size_, -1, 0); !replaced) return replaced.failure();
+  shows_file_ = false;
+  return advise();
+}
+
+Mapping::Untouched Mapping::untouched() const {
+  if (is_paged_ || shows_file_ || options_.backing == MappingOptions::Backing::kFile) return Untouched::kUnknown;
+  if (!options_.shared) return Untouched::kNotInPageTable;
+  // Without a descriptor, or on hugetlbfs, nobody says what another process touched.
+  return fd_.is_open() && options_.huge_page_size == 0 ? Untouched::kHole : Untouched::kUnknown;
 }
 
 }  // namespace tsvmm

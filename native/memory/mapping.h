@@ -1,8 +1,10 @@
 // Host memory behind guest RAM: one mmap, unmapped when the last user lets go.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -29,7 +31,12 @@ struct MappingOptions {
 
 class Mapping {
  public:
-  static Result<std::shared_ptr<Mapping>> create(const MappingOptions& options);
+  // How to tell, without a touch, that a page is zero because it was never touched.
+  enum class Untouched { kUnknown, kNotInPageTable, kHole };
+
+  // `fill` is called before advice is given and pages are faulted in: it overlays what the memory begins with.
+  static Result<std::shared_ptr<Mapping>> create(const MappingOptions& options,
+                                                 const std::function<Result<>(Mapping&)>& fill = {});
   ~Mapping();
   Mapping(const Mapping&) = delete;
   Mapping& operator=(const Mapping&) = delete;
@@ -39,17 +46,28 @@ class Mapping {
   uint64_t size() const { return size_; }
   int fd() const { return fd_.get(); }
 
-  // Gives every page back to the host: the guest reads zeroes (or the file, where it is private) from then on.
+  // Only from create()'s `fill`, of private anonymous memory: maps a part of a file privately over a part of it, or
+  // anonymous memory again where `fd` is -1. Whole pages. EINVAL outside the mapping.
+  Result<> overlay(uint64_t offset, uint64_t size, int fd, uint64_t file_offset);
+
+  // Gives every page back to the host: the guest reads zeroes from then on, also where the memory began as the private
+  // copy of a file.
   Result<> discard();
 
+  // Any thread. While somebody supplies pages at their first touch, an untouched page says nothing of its contents.
+  void set_paged(bool is_paged) { is_paged_ = is_paged; }
+  Untouched untouched() const;
+
  private:
-  Mapping(std::byte* host, uint64_t size, bool shared, UniqueFd fd)
-      : host_(host), size_(size), shared_(shared), fd_(std::move(fd)) {}
+  Mapping(std::byte* host, const MappingOptions& options, UniqueFd fd);
+  Result<> advise();
 
   std::byte* host_;
   uint64_t size_;
-  bool shared_;
+  MappingOptions options_;
   UniqueFd fd_;
+  std::atomic<bool> shows_file_;
+  std::atomic<bool> is_paged_ = false;
 };
 
 }  // namespace tsvmm

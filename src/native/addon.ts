@@ -73,7 +73,7 @@ export interface NativeMapping {
   readonly sizeBytes: number
   /** The memfd or file; -1 for anonymous memory. */
   readonly fd: number
-  /** Gives every page back to the host; a private file mapping shows the file again. */
+  /** Gives every page back to the host: it is zero from then on, also where it began as the private copy of a file. */
   discard(): void
   /** Idempotent. The mapping itself lives on until the last slot, guest memory or engine that uses it has let go. */
   close(): void
