@@ -1,0 +1,65 @@
+// Writes guest RAM into the memory file of a snapshot, in one pass or several.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <memory>
+#include <vector>
+
+#include "memory/guest_memory.h"
+#include "memory/image_index.h"
+#include "memory/image_space.h"
+#include "memory/page_bitmap.h"
+#include "memory/residency.h"
+#include "memory/span_job.h"
+#include "sys/unique_fd.h"
+
+namespace tsvmm {
+
+class ImageWriter {
+ public:
+  struct Options {
+    int fd = -1;  // a regular file; duplicated
+    ImageForm form = ImageForm::kImage;
+    int level = 1;  // zstd: -7 to 19
+    unsigned threads = 1;
+  };
+
+  // Empties the file. The RAM ranges are those of now. EINVAL for options out of range or where there is no RAM.
+  static Result<std::unique_ptr<ImageWriter>> create(const GuestMemory& memory, const Options& options);
+
+  // Any thread, one pass at a time (EBUSY). Writes the pages of `present`, all for nullptr. Each is copied once, and
+  // this copy is what is judged and written: the guest may run. A later pass replaces what an earlier one wrote of the
+  // same pages; in the zstd form it writes all pages of the spans again that it touches.
+  Result<> write(const PageBitmap* present, SpanJob& job);
+
+  // All passes together. EBUSY during one.
+  Result<ImageIndex> index();
+
+  uint64_t pages() const { return space_.pages(); }
+
+ private:
+  struct Worker;
+  using Checksums = std::array<uint32_t, kSpanPages>;
+
+  ImageWriter(ImageSpace space, const Options& options, UniqueFd fd);
+  Result<> write_span(Worker& worker, uint64_t span, const SpanMask& asked);
+  SpanMask copy_pages(Worker& worker, uint64_t span, const SpanMask& wanted);
+  Result<> write_pages(Worker& worker, uint64_t span, const SpanMask& data, const SpanMask& zero);
+  Result<> write_frame(Worker& worker, uint64_t span, const SpanMask& data);
+  ImageIndex make_index() const;
+
+  const ImageSpace space_;
+  const Options options_;
+  const UniqueFd fd_;
+  const Residency residency_;
+  std::atomic<bool> is_busy_ = false;
+  std::atomic<uint64_t> file_end_ = 0;  // zstd
+  // A span belongs to one worker at a time.
+  PageBitmap present_;
+  PageBitmap data_;
+  std::vector<std::unique_ptr<Checksums>> checksums_;  // image form; nullptr: the span has no data
+  std::vector<ImageFrame> frames_;                     // zstd form, of every span
+};
+
+}  // namespace tsvmm
