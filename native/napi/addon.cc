@@ -3,8 +3,10 @@
 
 #include "napi/addon_data.h"
 #include "napi/event_fd_binding.h"
+#include "napi/image_writer_binding.h"
 #include "napi/kvm_binding.h"
 #include "napi/memory_binding.h"
+#include "napi/memory_image_binding.h"
 #include "napi/pty_binding.h"
 #include "napi/vcpu_binding.h"
 #include "napi/virtio_bindings.h"
@@ -18,6 +20,8 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   tsvmm::EventFdBinding::define(env, exports);
   tsvmm::MappingBinding::define(env, exports);
   tsvmm::GuestMemoryBinding::define(env, exports);
+  tsvmm::ImageWriterBinding::define(env, exports);
+  tsvmm::MemoryImageBinding::define(env, exports);
   tsvmm::KvmBinding::define(env, exports);
   tsvmm::VmBinding::define(env);
   tsvmm::VcpuBinding::define(env);

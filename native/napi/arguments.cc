@@ -59,10 +59,10 @@ Napi::Value copy_words(Napi::Env env, std::span<const uint64_t> words) {
   return array;
 }
 
-Napi::Error make_failure(Napi::Env env, const Failure& failure) {
+Napi::Error make_failure(Napi::Env env, const Failure& failure, const std::string& place) {
   const char* code = strerrorname_np(failure.error);
   const std::string name = code != nullptr ? code : "EUNKNOWN";
-  auto error = Napi::Error::New(env, std::string(failure.operation) + ": " + std::strerror(failure.error));
+  auto error = Napi::Error::New(env, place + failure.operation + ": " + std::strerror(failure.error));
   error.Set("code", Napi::String::New(env, name));
   error.Set("errno", Napi::Number::New(env, -failure.error));
   error.Set("syscall", Napi::String::New(env, failure.operation));

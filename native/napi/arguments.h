@@ -41,6 +41,7 @@ Napi::Value copy_words(Napi::Env env, std::span<const uint64_t> words);
 
 // Throws an Error with code, errno and syscall, as Node does for its own failed system calls.
 void throw_failure(Napi::Env env, const Failure& failure);
-Napi::Error make_failure(Napi::Env env, const Failure& failure);
+// `place` goes before the message as it is.
+Napi::Error make_failure(Napi::Env env, const Failure& failure, const std::string& place = {});
 
 }  // namespace tsvmm

@@ -134,7 +134,16 @@ void MappingBinding::define(Napi::Env env, Napi::Object exports) {
   exports.Set("Mapping", constructor);
 }
 
+Napi::Value MappingBinding::wrap(Napi::Env env, std::shared_ptr<Mapping> mapping) {
+  return addon_data(env).mapping.New({Napi::External<std::shared_ptr<Mapping>>::New(env, &mapping)});
+}
+
 MappingBinding::MappingBinding(const Napi::CallbackInfo& info) : ObjectWrap(info) {
+  if (info[0].IsExternal()) {
+    // SAFETY: JavaScript gets hold of no such value; this is wrap().
+    mapping_ = *info[0].As<Napi::External<std::shared_ptr<Mapping>>>().Data();
+    return;
+  }
   if (!info[0].IsObject()) {
     Napi::TypeError::New(info.Env(), "options must be an object").ThrowAsJavaScriptException();
     return;

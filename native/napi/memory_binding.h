@@ -13,6 +13,8 @@ class MappingBinding : public Napi::ObjectWrap<MappingBinding> {
  public:
   static void define(Napi::Env env, Napi::Object exports);
   explicit MappingBinding(const Napi::CallbackInfo& info);
+  // The object of a mapping that native code made.
+  static Napi::Value wrap(Napi::Env env, std::shared_ptr<Mapping> mapping);
   std::shared_ptr<Mapping> mapping() const { return mapping_; }
 
  private:

@@ -7,6 +7,12 @@ import type {
   NativeMailboxEngine,
   NetEngineOptions,
 } from './engines.ts'
+import type {
+  MemoryImageWriterOptions,
+  MemoryLayer,
+  NativeMemoryImage,
+  NativeMemoryImageWriter,
+} from './memory-image.ts'
 
 /**
  * The hand-written type of everything the addon exports: this file is the contract between both languages.
@@ -21,6 +27,11 @@ export interface Addon {
   readonly EventFd: new () => NativeEventFd
   readonly Mapping: new (options: MappingOptions) => NativeMapping
   readonly GuestMemory: new () => NativeGuestMemory
+  readonly MemoryImageWriter: new (options: MemoryImageWriterOptions) => NativeMemoryImageWriter
+  /** Newest first. EBADMSG with the layer and what is wrong with its index or its file; EINVAL for no layer. */
+  readonly MemoryImage: new (
+    layers: readonly MemoryLayer[],
+  ) => NativeMemoryImage
   readonly Kvm: new (path: string) => NativeKvm
   readonly BlockEngine: new (options: BlockEngineOptions) => NativeEngine
   readonly NetEngine: new (options: NetEngineOptions) => NativeEngine

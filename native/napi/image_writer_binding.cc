@@ -1,0 +1,119 @@
+#include "napi/image_writer_binding.h"
+
+#include <cstring>
+#include <optional>
+#include <utility>
+
+#include "napi/addon_data.h"
+#include "napi/arguments.h"
+#include "napi/memory_binding.h"
+
+namespace tsvmm {
+
+namespace {
+
+std::optional<ImageForm> read_form(Napi::Value value) {
+  const auto name = read_string(value, "form");
+  if (!name) return {};
+  if (*name == "image") return ImageForm::kImage;
+  if (*name == "zstd") return ImageForm::kZstd;
+  Napi::RangeError::New(value.Env(), "form must be image or zstd").ThrowAsJavaScriptException();
+  return {};
+}
+
+std::optional<int> read_level(Napi::Value value) {
+  if (value.IsNumber()) return value.As<Napi::Number>().Int32Value();
+  Napi::TypeError::New(value.Env(), "level must be a number").ThrowAsJavaScriptException();
+  return {};
+}
+
+bool read_options(Napi::Object object, ImageWriter::Options& options) {
+  const auto fd = read_uint(object.Get("fd"), "fd", INT32_MAX);
+  if (!fd) return false;
+  const auto form = read_form(object.Get("form"));
+  if (!form) return false;
+  const auto level = read_level(object.Get("level"));
+  if (!level) return false;
+  const auto threads = read_uint(object.Get("threads"), "threads", kMaximumImageThreads);
+  if (!threads) return false;
+  options = {static_cast<int>(*fd), *form, *level, static_cast<unsigned>(*threads)};
+  return true;
+}
+
+// One bit a page; whole bytes or whole words, as KVM has its logs.
+std::optional<PageBitmap> read_bitmap(Napi::Value value, uint64_t pages) {
+  const auto bytes = read_bytes(value, "present");
+  if (!bytes) return {};
+  PageBitmap bitmap(pages);
+  if (bytes->size() == (pages + 7) / 8 || bytes->size() == bitmap.words().size_bytes()) {
+    std::memcpy(bitmap.words().data(), bytes->data(), bytes->size());
+    if (!bitmap.has_bits_beyond_end()) return bitmap;
+  }
+  Napi::RangeError::New(value.Env(), "present must have one bit for each page").ThrowAsJavaScriptException();
+  return {};
+}
+
+}  // namespace
+
+void ImageWriterBinding::define(Napi::Env env, Napi::Object exports) {
+  exports.Set("MemoryImageWriter", DefineClass(env, "MemoryImageWriter",
+                                               {InstanceMethod<&ImageWriterBinding::write>("write"),
+                                                InstanceMethod<&ImageWriterBinding::progress>("progress"),
+                                                InstanceMethod<&ImageWriterBinding::cancel>("cancel"),
+                                                InstanceMethod<&ImageWriterBinding::index>("index"),
+                                                InstanceMethod<&ImageWriterBinding::close>("close")}));
+}
+
+ImageWriterBinding::ImageWriterBinding(const Napi::CallbackInfo& info) : ObjectWrap(info) {
+  if (!info[0].IsObject()) {
+    Napi::TypeError::New(info.Env(), "options must be an object").ThrowAsJavaScriptException();
+    return;
+  }
+  const auto object = info[0].As<Napi::Object>();
+  const auto memory = read_guest_memory(object.Get("memory"), "memory");
+  if (!memory) return;
+  ImageWriter::Options options;
+  if (!read_options(object, options)) return;
+  auto created = ImageWriter::create(*memory, options);
+  if (!created) {
+    throw_failure(info.Env(), created.failure());
+    return;
+  }
+  writer_ = std::move(created).value();
+}
+
+Napi::Value ImageWriterBinding::write(const Napi::CallbackInfo& info) {
+  const auto env = info.Env();
+  if (!writer_) return throw_closed(env, "MemoryImageWriter"), env.Undefined();
+  std::optional<PageBitmap> present;
+  if (!info[0].IsUndefined()) {
+    present = read_bitmap(info[0], writer_->pages());
+    if (!present) return env.Undefined();
+  }
+  const auto write = [writer = writer_, present = std::move(present)](SpanJob& job) -> std::optional<ImageFault> {
+    const auto written = writer->write(present ? &*present : nullptr, job);
+    if (!written) return ImageFault{written.failure()};
+    return {};
+  };
+  return job_.start(env, write);
+}
+
+Napi::Value ImageWriterBinding::progress(const Napi::CallbackInfo& info) { return job_.progress(info.Env()); }
+
+void ImageWriterBinding::cancel(const Napi::CallbackInfo&) { job_.cancel(); }
+
+Napi::Value ImageWriterBinding::index(const Napi::CallbackInfo& info) {
+  const auto env = info.Env();
+  if (!writer_) return throw_closed(env, "MemoryImageWriter"), env.Undefined();
+  const auto index = writer_->index();
+  if (!index) return throw_failure(env, index.failure()), env.Undefined();
+  const auto bytes = index.value().encode();
+  return copy_bytes(env, {reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size()});
+}
+
+void ImageWriterBinding::close(const Napi::CallbackInfo&) {
+  job_.cancel();
+  writer_.reset();
+}
+
+}  // namespace tsvmm

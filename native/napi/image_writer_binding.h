@@ -1,0 +1,28 @@
+#pragma once
+
+#include <napi.h>
+
+#include <memory>
+
+#include "memory/image_writer.h"
+#include "napi/image_job.h"
+
+namespace tsvmm {
+
+class ImageWriterBinding : public Napi::ObjectWrap<ImageWriterBinding> {
+ public:
+  static void define(Napi::Env env, Napi::Object exports);
+  explicit ImageWriterBinding(const Napi::CallbackInfo& info);
+
+ private:
+  Napi::Value write(const Napi::CallbackInfo& info);
+  Napi::Value progress(const Napi::CallbackInfo& info);
+  void cancel(const Napi::CallbackInfo& info);
+  Napi::Value index(const Napi::CallbackInfo& info);
+  void close(const Napi::CallbackInfo& info);
+
+  std::shared_ptr<ImageWriter> writer_;
+  ImageJob job_;
+};
+
+}  // namespace tsvmm
