@@ -19,8 +19,9 @@ const layers = {
     ...['util', 'platform', 'native', 'config', 'state', 'memory', 'bus', 'hypervisor', 'interrupts', 'pci', 'backends'],
     ...['acpi', 'devices', 'virtio', 'boot'],
   ],
-  vmm: ['util', 'config', 'machine', 'hypervisor', 'state'],
-  api: ['util', 'config', 'vmm', 'native'],
+  snapshot: ['util', 'config', 'state', 'memory', 'native', 'machine'],
+  vmm: ['util', 'config', 'machine', 'hypervisor', 'state', 'memory', 'snapshot'],
+  api: ['util', 'config', 'snapshot', 'vmm', 'native'],
   cli: ['util', 'config', 'vmm', 'api'],
 }
 

@@ -1,5 +1,8 @@
 export { parseVmConfigJson } from './config/json.ts'
 export type { VmConfig, VmConfigInput } from './config/vm-config.ts'
+export type { SnapshotOptions } from './snapshot/write.ts'
 export { type ErrorCode, TsvmmError } from './util/errors.ts'
+export type { Overrides } from './vmm/overrides.ts'
 export type { VmState } from './vmm/requests.ts'
+export type { RestoreOptions } from './vmm/restore.ts'
 export { Vm, type VmEvents, type VmExit, type VmOptions, type WaitOptions } from './vmm/vm.ts'

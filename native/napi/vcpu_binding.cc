@@ -21,6 +21,19 @@ bool control(Napi::Env env, int fd, unsigned long request, Argument argument, co
   return false;
 }
 
+// Of the counter that the guest reads, to the 64-bit word at `offset`.
+kvm_device_attr tsc_offset_attribute(uint64_t* offset) {
+  kvm_device_attr attribute{};
+#if defined(__x86_64__)
+  attribute.group = KVM_VCPU_TSC_CTRL;
+  attribute.attr = KVM_VCPU_TSC_OFFSET;
+#else
+  attribute.group = UINT32_MAX;
+#endif
+  attribute.addr = reinterpret_cast<uintptr_t>(offset);
+  return attribute;
+}
+
 const RegisterFile* read_file(Napi::Value value) {
   const auto name = read_string(value, "file");
   if (!name) return nullptr;
@@ -33,16 +46,16 @@ const RegisterFile* read_file(Napi::Value value) {
 
 void VcpuBinding::define(Napi::Env env) {
   using Self = VcpuBinding;
-  auto constructor =
-      DefineClass(env, "Vcpu",
-                  {InstanceMethod<&Self::run>("run"), InstanceMethod<&Self::park>("park"),
-                   InstanceAccessor<&Self::is_parked>("isParked"), InstanceMethod<&Self::get_registers>("getRegisters"),
-                   InstanceMethod<&Self::set_registers>("setRegisters"), InstanceMethod<&Self::set_cpuid>("setCpuid"),
-                   InstanceMethod<&Self::get_msrs>("getMsrs"), InstanceMethod<&Self::set_msrs>("setMsrs"),
-                   InstanceMethod<&Self::tsc_kilohertz>("tscKilohertz"),
-                   InstanceMethod<&Self::set_tsc_kilohertz>("setTscKilohertz"),
-                   InstanceMethod<&Self::notify_paused>("notifyPaused"), InstanceMethod<&Self::inject_nmi>("injectNmi"),
-                   InstanceMethod<&Self::set_affinity>("setAffinity")});
+  auto constructor = DefineClass(
+      env, "Vcpu",
+      {InstanceMethod<&Self::run>("run"), InstanceMethod<&Self::park>("park"),
+       InstanceAccessor<&Self::is_parked>("isParked"), InstanceMethod<&Self::get_registers>("getRegisters"),
+       InstanceMethod<&Self::set_registers>("setRegisters"), InstanceMethod<&Self::set_cpuid>("setCpuid"),
+       InstanceMethod<&Self::get_msrs>("getMsrs"), InstanceMethod<&Self::set_msrs>("setMsrs"),
+       InstanceMethod<&Self::tsc_kilohertz>("tscKilohertz"),
+       InstanceMethod<&Self::set_tsc_kilohertz>("setTscKilohertz"), InstanceMethod<&Self::tsc_offset>("tscOffset"),
+       InstanceMethod<&Self::set_tsc_offset>("setTscOffset"), InstanceMethod<&Self::notify_paused>("notifyPaused"),
+       InstanceMethod<&Self::inject_nmi>("injectNmi"), InstanceMethod<&Self::set_affinity>("setAffinity")});
   addon_data(env).vcpu = Napi::Persistent(constructor);
 }
 
@@ -187,6 +200,33 @@ void VcpuBinding::set_tsc_kilohertz(const Napi::CallbackInfo& info) {
   if (vcpu == nullptr) return;
   const auto kilohertz = read_uint(info[0], "kilohertz", UINT32_MAX);
   if (kilohertz) control(info.Env(), vcpu->fd(), KVM_SET_TSC_KHZ, *kilohertz, "KVM_SET_TSC_KHZ");
+}
+
+Napi::Value VcpuBinding::tsc_offset(const Napi::CallbackInfo& info) {
+  const auto env = info.Env();
+  const auto* vcpu = parked_vcpu(env);
+  if (vcpu == nullptr) return env.Undefined();
+  uint64_t offset = 0;
+  const auto attribute = tsc_offset_attribute(&offset);
+  if (ioctl(vcpu->fd(), KVM_GET_DEVICE_ATTR, &attribute) == 0) return Napi::BigInt::New(env, offset);
+  // Kernels before 5.16, and architectures without such a counter.
+  if (errno != ENXIO && errno != ENOTTY && errno != EINVAL) throw_failure(env, last_failure("KVM_GET_DEVICE_ATTR"));
+  return env.Undefined();
+}
+
+void VcpuBinding::set_tsc_offset(const Napi::CallbackInfo& info) {
+  const auto env = info.Env();
+  const auto* vcpu = parked_vcpu(env);
+  if (vcpu == nullptr) return;
+  if (!info[0].IsBigInt()) {
+    Napi::TypeError::New(env, "offset must be a bigint").ThrowAsJavaScriptException();
+    return;
+  }
+  bool lossless = false;
+  uint64_t offset = info[0].As<Napi::BigInt>().Uint64Value(&lossless);
+  if (!lossless) return throw_failure(env, {EINVAL, "KVM_SET_DEVICE_ATTR"});
+  auto attribute = tsc_offset_attribute(&offset);
+  control(env, vcpu->fd(), KVM_SET_DEVICE_ATTR, &attribute, "KVM_SET_DEVICE_ATTR");
 }
 
 void VcpuBinding::notify_paused(const Napi::CallbackInfo& info) {

@@ -25,6 +25,8 @@ class VcpuBinding : public Napi::ObjectWrap<VcpuBinding> {
   void set_msrs(const Napi::CallbackInfo& info);
   Napi::Value tsc_kilohertz(const Napi::CallbackInfo& info);
   void set_tsc_kilohertz(const Napi::CallbackInfo& info);
+  Napi::Value tsc_offset(const Napi::CallbackInfo& info);
+  void set_tsc_offset(const Napi::CallbackInfo& info);
   void notify_paused(const Napi::CallbackInfo& info);
   void inject_nmi(const Napi::CallbackInfo& info);
   void set_affinity(const Napi::CallbackInfo& info);

@@ -13,11 +13,11 @@ import {
   resizeDiskSchema,
   resizeSchema,
   resizeZoneSchema,
-  restoreSchema,
   vmConfigSchema,
   vmCountersSchema,
   vmInfoSchema,
 } from './schemas.ts'
+import { restoreRequest, restoreSchema, snapshotRequest, snapshotSchema } from './snapshot-requests.ts'
 
 export const apiRoot = '/api/v1'
 
@@ -166,6 +166,24 @@ export const routes: readonly Route[] = [
         withoutDevice(given, config, removeDeviceSchema.parse(body).id),
       ),
   },
+  {
+    ...{ method: 'PUT', path: '/vm.snapshot', summary: 'Saves the machine into a directory' },
+    failure: 'The VM could not be snapshotted',
+    request: snapshotSchema,
+    run: ({ vmm }, body) => {
+      const { path, options } = snapshotRequest(snapshotSchema.parse(body))
+      return vmm.snapshot(path, options)
+    },
+  },
+  {
+    ...{ method: 'PUT', path: '/vm.restore', summary: 'Makes the machine from a snapshot, paused where it was saved' },
+    failure: 'The VM could not be restored',
+    request: restoreSchema,
+    run: ({ vmm }, body) => {
+      const { path, options } = restoreRequest(restoreSchema.parse(body))
+      return vmm.restore(path, options)
+    },
+  },
   later('/vm.resize', resizeSchema, 'Changes vCPUs, memory or balloon'),
   later('/vm.resize-zone', resizeZoneSchema, 'Changes the size of a memory zone'),
   later('/vm.resize-disk', resizeDiskSchema, 'Changes the size of a disk'),
@@ -176,8 +194,6 @@ export const routes: readonly Route[] = [
   later('/vm.add-pmem', deviceSchema, 'Adds persistent memory'),
   later('/vm.add-vdpa', deviceSchema, 'Adds a vDPA device'),
   later('/vm.add-vsock', deviceSchema, 'Adds a socket device'),
-  later('/vm.snapshot', destinationSchema, 'Saves the paused machine'),
-  later('/vm.restore', restoreSchema, 'Makes the machine from a snapshot'),
   later('/vm.receive-migration', receiverSchema, 'Waits for a machine from another host'),
   later('/vm.send-migration', destinationSchema, 'Moves the machine to another host'),
   later('/vm.coredump', destinationSchema, 'Writes the memory of the paused machine for a debugger'),

@@ -48,7 +48,6 @@ export const resizeZoneSchema = z.object({ id: text, desired_ram: size })
 export const resizeDiskSchema = z.object({ id: text, desired_size: size })
 export const removeDeviceSchema = z.object({ id: text })
 export const destinationSchema = z.looseObject({ destination_url: text })
-export const restoreSchema = z.looseObject({ source_url: text })
 export const receiverSchema = z.looseObject({ receiver_url: text })
 /** The configuration of a device that is added; what it must have comes with its machinery. */
 export const deviceSchema = z.looseObject({})

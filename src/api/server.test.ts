@@ -75,8 +75,34 @@ test('errors are JSON arrays, the outermost reason first, with the status of the
       ],
     ],
     [
-      ...(['PUT', '/vm.snapshot', '{"destination_url":"file:///s"}', 501] as const),
-      ['Error from API', 'vm.snapshot is not possible', 'vm.snapshot is not supported yet'],
+      ...(['PUT', '/vm.coredump', '{"destination_url":"file:///s"}', 501] as const),
+      ['Error from API', 'vm.coredump is not possible', 'vm.coredump is not supported yet'],
+    ],
+    [
+      ...(['PUT', '/vm.snapshot', '{"destination_url":"file:///s"}', 500] as const),
+      ['Error from API', 'The VM could not be snapshotted', 'the machine is not running: boot it first'],
+    ],
+    [
+      ...(['PUT', '/vm.snapshot', '{"destination_url":"file:///s","ovrwrite":true}', 400] as const),
+      ['Error from API', 'The VM could not be snapshotted', 'unknown key ovrwrite'],
+    ],
+    [
+      ...(['PUT', '/vm.restore', '{"source_url":"ftp://host/s"}', 400] as const),
+      [
+        ...['Error from API', 'The VM could not be restored', 'source_url: ftp://host/s is no file of this host'],
+        'The URL must be of scheme file',
+      ],
+    ],
+    [
+      ...(['PUT', '/vm.restore', '{"source_url":"file:///nowhere"}', 500] as const),
+      [
+        ...['Error from API', 'The VM could not be restored'],
+        ...['snapshot /nowhere/manifest.json: no such file or directory', 'no such file or directory'],
+      ],
+    ],
+    [
+      ...(['PUT', '/vm.restore', '{"source_url":"/s","net_fds":[{"id":"n","num_fds":1}]}', 501] as const),
+      ['Error from API', 'The VM could not be restored', 'vm.restore with net_fds is not supported yet'],
     ],
     [
       ...(['PUT', '/vm.remove-device', '{}', 400] as const),

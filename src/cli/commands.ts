@@ -1,3 +1,6 @@
+import { restoreKeys, snapshotKeys } from './keys.ts'
+import type { OptionKeys } from './options.ts'
+
 /** A command that drives a program that serves the API elsewhere. */
 export interface RemoteCommand {
   readonly name: string
@@ -6,6 +9,8 @@ export interface RemoteCommand {
   readonly path: string
   /** It takes a file with the body of the request. */
   readonly takesBody?: boolean
+  /** It takes these, or the first of them alone; the body is made of them. */
+  readonly keys?: OptionKeys
 }
 
 /** In the order of help and reference. */
@@ -23,6 +28,14 @@ export const remoteCommands: readonly RemoteCommand[] = [
   { name: 'reboot', summary: 'reset it', method: 'PUT', path: '/vm.reboot' },
   { name: 'power-button', summary: 'press its power button', method: 'PUT', path: '/vm.power-button' },
   { name: 'nmi', summary: 'send a non-maskable interrupt to its vCPUs', method: 'PUT', path: '/vm.nmi' },
+  {
+    ...{ name: 'snapshot', summary: 'save it into a directory', method: 'PUT', path: '/vm.snapshot' },
+    keys: snapshotKeys,
+  },
+  {
+    ...{ name: 'restore', summary: 'make it from a snapshot; without --api-socket, here and running', method: 'PUT' },
+    ...{ path: '/vm.restore', keys: restoreKeys },
+  },
   { name: 'shutdown', summary: 'cut its power; it can boot again', method: 'PUT', path: '/vm.shutdown' },
   { name: 'delete', summary: 'forget it', method: 'PUT', path: '/vm.delete' },
   { name: 'shutdown-vmm', summary: 'end it and the program that runs it', method: 'PUT', path: '/vmm.shutdown' },
@@ -31,8 +44,8 @@ export const remoteCommands: readonly RemoteCommand[] = [
 /** A command with what was given to it. */
 export interface ChosenCommand {
   readonly command: RemoteCommand
-  /** The file with the body; `-` is standard input. */
-  readonly file?: string | undefined
+  /** The file with the body, `-` is standard input; or the keys that it is made of. */
+  readonly argument?: string | undefined
   /** Answers are printed as they come. */
   readonly isJson: boolean
 }

@@ -1,5 +1,14 @@
 import { type Command, InvalidArgumentError, Option } from 'commander'
-import { cpusKeys, diskKeys, eventMonitorKeys, memoryKeys, netKeys, platformKeys, rngKeys } from './keys.ts'
+import {
+  cpusKeys,
+  diskKeys,
+  eventMonitorKeys,
+  memoryKeys,
+  netKeys,
+  platformKeys,
+  restoreKeys,
+  rngKeys,
+} from './keys.ts'
 import type { OptionKeys } from './options.ts'
 
 /** A flag and what help says of it. */
@@ -33,6 +42,7 @@ export const programFlags: readonly FlagHelp[] = [
     flag: '--api-socket <SOCKET>',
     summary: 'serve the API on a Unix socket: path=PATH, PATH or fd=N; with a command: where it is served',
   },
+  { flag: '--restore <KEYS>', summary: 'run a machine from a snapshot instead:', keys: restoreKeys },
   { flag: '--event-monitor <KEYS>', summary: 'tell what happens, a JSON object an event:', keys: eventMonitorKeys },
   { flag: '--no-shutdown', summary: 'go on when the machine ends by itself; it can boot again through the API' },
   { flag: '--kvm <PATH>', summary: 'device of the hypervisor [/dev/kvm]' },
@@ -49,7 +59,7 @@ export function keyLines(keys: OptionKeys): { readonly form: string; readonly he
 /** Longer ones push their help to the right instead of all others. */
 const longestForm = 24
 
-function helpOf({ summary, keys }: FlagHelp): string {
+export function helpOf({ summary, keys }: FlagHelp): string {
   const all = keyLines(keys ?? {})
   const width = Math.min(longestForm, Math.max(...all.map(({ form }) => form.length)))
   const lines = all.map(({ form, help }) => `  ${form.padEnd(width)}  ${help}`)
@@ -68,14 +78,7 @@ const unsupportedFlags = [
     '--ivshmem <X>',
   ],
   ...['--landlock', '--landlock-rules <X...>', '--log-format <X>', '--memory-zone <X...>', '--numa <X...>'],
-  ...[
-    '--pci-segment <X...>',
-    '--pmem <X...>',
-    '--pvmemcontrol',
-    '--pvpanic',
-    '--rate-limit-group <X...>',
-    '--restore <X>',
-  ],
+  ...['--pci-segment <X...>', '--pmem <X...>', '--pvmemcontrol', '--pvpanic', '--rate-limit-group <X...>'],
   ...[
     '--rtc',
     '--seccomp <X>',

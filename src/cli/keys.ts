@@ -6,6 +6,7 @@ import {
   numberList,
   path,
   queueAffinity,
+  signed,
   size,
   text,
   textList,
@@ -128,6 +129,47 @@ export const platformKeys: OptionKeys = {
   sev_snp: { field: 'sev_snp', kind: toggle },
   iommufd: { field: 'iommufd', kind: toggle },
   vfio_p2p_dma: { field: 'vfio_p2p_dma', kind: toggle },
+}
+
+export const snapshotKeys: OptionKeys = {
+  destination_url: {
+    field: 'destination_url',
+    kind: path,
+    isRequired: true,
+    help: 'the directory: file:///PATH or PATH',
+  },
+  memory: {
+    field: 'memory_form',
+    kind: choice({ image: 'Image', zstd: 'Zstd' }, 'image|zstd'),
+    help: 'how memory is kept: image restores at once, zstd is small [image]',
+  },
+  level: { field: 'compression_level', kind: signed, help: 'of zstd, -7 to 19 [1]' },
+  durability: {
+    field: 'durability',
+    kind: choice({ none: 'None', data: 'Data', full: 'Full' }, 'none|data|full'),
+    help: 'what is on the disk before the snapshot has its name: nothing, its files, and the name, too [data]',
+  },
+  overwrite: { field: 'overwrite', kind: toggle, help: 'take the place of a snapshot that is there [off]' },
+}
+
+export const restoreKeys: OptionKeys = {
+  source_url: { field: 'source_url', kind: path, isRequired: true, help: 'the directory: file:///PATH or PATH' },
+  memory_restore_mode: {
+    field: 'memory_restore_mode',
+    kind: choice({ copy: 'Copy', copyonwrite: 'CopyOnWrite', cow: 'CopyOnWrite', ondemand: 'OnDemand' }, 'copy|cow'),
+    help: 'read all memory first, or each page as it is touched [cow where possible]',
+  },
+  prefault: { field: 'prefault', kind: toggle, help: 'have all memory present before it runs [off]' },
+  resume: { field: 'resume', kind: toggle, help: 'it runs at once; otherwise it is paused where it was saved [off]' },
+  clock: {
+    field: 'clock',
+    kind: choice({ continue: 'Continue', jump: 'Jump' }, 'continue|jump'),
+    help: "the guest's clock goes on where it was, or jumps by the time since [continue]",
+  },
+  net_fds: { field: 'net_fds', kind: text },
+  vfio_fds: { field: 'vfio_fds', kind: text },
+  iommufd_fd: { field: 'iommufd_fd', kind: number },
+  zone_updates: { field: 'zone_updates', kind: text },
 }
 
 export const eventMonitorKeys: OptionKeys = {

@@ -41,6 +41,13 @@ export function parseOption(option: string, text: string, keys: OptionKeys): Opt
   return result
 }
 
+/** `VALUE` alone, with or without further keys behind it, is the value of the first key. */
+export function withFirstKey(text: string, keys: OptionKeys): string {
+  const [first = ''] = Object.keys(keys)
+  const start = /^[a-z_]+(?==)/.exec(text)?.[0]
+  return start !== undefined && Object.hasOwn(keys, start) ? text : `${first}=${text}`
+}
+
 /** The shortest text from which parseOption makes `object`; fields without a key are left out. */
 export function printOption(object: Readonly<OptionObject>, keys: OptionKeys): string {
   const parts: string[] = []

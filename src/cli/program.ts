@@ -1,7 +1,7 @@
 import { Command, CommanderError } from 'commander'
 import { reasonOf, TsvmmError } from '../util/errors.ts'
 import { type ChosenCommand, type RemoteCommand, remoteCommands } from './commands.ts'
-import { addFlags, flagsAmong, machineFlags, unsupportedFlag } from './flags.ts'
+import { addFlags, flagsAmong, helpOf, machineFlags, unsupportedFlag } from './flags.ts'
 import { hintFor } from './grammar.ts'
 import { versionText } from './version.ts'
 
@@ -29,11 +29,21 @@ export function createProgram(invokedAs: string, onCommand: (chosen: ChosenComma
 
 function addCommand(program: Command, command: RemoteCommand, onCommand: (chosen: ChosenCommand) => void): void {
   const added = program
-    .command(command.takesBody === true ? `${command.name} <file>` : command.name)
-    .description(command.summary)
+    .command(`${command.name}${argumentOf(command)}`)
+    .description(descriptionOf(command))
+    .summary(command.summary)
     .option('--json', 'print the answer as it comes')
     .allowExcessArguments(false)
-  added.action(() => onCommand({ command, file: added.args[0], isJson: added.opts()['json'] === true }))
+  added.action(() => onCommand({ command, argument: added.args[0], isJson: added.opts()['json'] === true }))
+}
+
+function argumentOf({ takesBody, keys }: RemoteCommand): string {
+  if (takesBody === true) return ' <file>'
+  return keys === undefined ? '' : ' <keys>'
+}
+
+function descriptionOf({ summary, keys }: RemoteCommand): string {
+  return keys === undefined ? summary : helpOf({ flag: '', summary: `${summary}:`, keys })
 }
 
 /** Runs the command line; returns the exit code: 0, 1 for a failure, 2 for wrong usage. Errors are one line on stderr. */
@@ -52,6 +62,10 @@ export async function main(argv: readonly string[]): Promise<number> {
       throw new TsvmmError('ERR_OPTION_INVALID', { option: unsupported, reason: 'is not supported yet' })
     }
     // Loaded only now: wrong usage and help need neither the schema nor the machine.
+    if (chosen?.command.name === 'restore' && flags['apiSocket'] === undefined) {
+      const { runMachine } = await import('./run.ts')
+      return await runMachine({ ...flags, restore: chosen.argument ?? '', resumes: true }, verbosity)
+    }
     if (chosen !== undefined) {
       refuseMachineFlags(chosen.command.name, flags)
       const { runCommand } = await import('./remote.ts')

@@ -1,8 +1,9 @@
 import { readFileSync } from 'node:fs'
 import { request } from 'node:http'
+import { resolve } from 'node:path'
 import { reasonOf, TsvmmError } from '../util/errors.ts'
 import type { ChosenCommand, RemoteCommand } from './commands.ts'
-import { invalid } from './options.ts'
+import { invalid, type OptionObject, parseOption, withFirstKey } from './options.ts'
 import { describeAnswer } from './remote-text.ts'
 
 export interface RemoteFlags {
@@ -10,9 +11,9 @@ export interface RemoteFlags {
 }
 
 /** Sends a command to the program that serves the API and prints its answer. Returns the exit code. */
-export async function runCommand({ command, file, isJson }: ChosenCommand, flags: RemoteFlags): Promise<number> {
+export async function runCommand({ command, argument, isJson }: ChosenCommand, flags: RemoteFlags): Promise<number> {
   const socketPath = pathOf(command.name, flags.apiSocket)
-  const body = file === undefined ? undefined : readBody(file)
+  const body = argument === undefined ? undefined : bodyOf(command, argument)
   const { status, text } = await send(socketPath, command, body)
   if (status >= 400 || status < 200)
     throw new TsvmmError('ERR_API_ANSWER', { path: command.name, reason: reasonIn(status, text) })
@@ -25,6 +26,21 @@ function pathOf(command: string, socket: string | undefined): string {
   if (socket === undefined) throw new TsvmmError('ERR_USAGE', { message: `the command ${command} needs --api-socket` })
   if (socket.startsWith('fd=')) throw invalid('--api-socket', 'a command needs a path')
   return socket.startsWith('path=') ? socket.slice('path='.length) : socket
+}
+
+function bodyOf({ name, keys }: RemoteCommand, argument: string): Buffer {
+  if (keys === undefined) return readBody(argument)
+  const body = parseOption(name, withFirstKey(argument, keys), keys)
+  return Buffer.from(JSON.stringify(withAbsoluteLocation(body)))
+}
+
+/** The program that serves the API may be somewhere else. */
+function withAbsoluteLocation(body: OptionObject): OptionObject {
+  const absolute = Object.entries(body).map(([field, value]) => {
+    const isPath = field.endsWith('_url') && typeof value === 'string' && !/^[a-z][a-z0-9+.-]*:/i.test(value)
+    return [field, isPath ? resolve(value) : value]
+  })
+  return Object.fromEntries(absolute)
 }
 
 function readBody(file: string): Buffer {

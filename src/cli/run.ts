@@ -16,6 +16,9 @@ export interface RunFlags extends MachineFlags {
   readonly logFile?: string
   readonly apiSocket?: string
   readonly eventMonitor?: string
+  readonly restore?: string
+  /** A restored machine runs at once, unless the keys say something else. */
+  readonly resumes?: boolean
   /** False for --no-shutdown. */
   readonly shutdown?: boolean
 }
@@ -38,20 +41,16 @@ export async function runMachine(flags: RunFlags, verbosity: number): Promise<nu
     vmm.close().catch(() => {})
   }
   for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, onSignal)
-  const config = isAlone || flagsAmong(machineFlags, { ...flags }).length > 0 ? configOf(flags) : undefined
+  const start = await startOf(flags, isAlone)
   using opened = openLog(flags.logFile, verbosity)
   const { log } = opened
-  log.info(startOf(loadedMs))
+  log.info(timesOf(loadedMs))
   follow(vmm, log)
   using _monitor = await monitorEvents(vmm, flags.eventMonitor)
   await using _server = await serve(vmm, flags.apiSocket, log)
   await using _vmm = vmm
   try {
-    if (config !== undefined) {
-      log.debug(`flags: ${JSON.stringify(flagsOf(config))}`)
-      await vmm.create(config)
-      await vmm.boot()
-    }
+    await start(vmm, log)
   } catch (error) {
     if (!vmm.isClosing) throw error
     // A signal or a client that ends it while the machine is built or boots is no failure.
@@ -111,8 +110,26 @@ function follow(vmm: Vmm, log: Log): void {
   })
 }
 
+/** What the machine begins with: a kernel, a snapshot, or nothing, where clients are to say. Throws ERR_OPTION_INVALID. */
+async function startOf(flags: RunFlags, isAlone: boolean): Promise<(vmm: Vmm, log: Log) => Promise<void>> {
+  const { restore, resumes = false } = flags
+  if (restore !== undefined) {
+    const { restoreOf } = await import('./restore.ts')
+    const { path, options } = restoreOf({ ...flags, restore }, resumes)
+    if (isAlone && options.resume !== true) throw invalid('--restore', 'resume: off needs --api-socket')
+    return vmm => vmm.restore(path, options)
+  }
+  if (!isAlone && flagsAmong(machineFlags, { ...flags }).length === 0) return async () => {}
+  const config = configOf(flags)
+  return async (vmm, log) => {
+    log.debug(`flags: ${JSON.stringify(flagsOf(config))}`)
+    await vmm.create(config)
+    await vmm.boot()
+  }
+}
+
 /** When the times of the log begin; how long after that Node was up, and when what a machine needs was loaded. */
-function startOf(loadedMs: number): string {
+function timesOf(loadedMs: number): string {
   const begun = new Date(performance.timeOrigin).toISOString()
   const upMs = performance.nodeTiming.bootstrapComplete
   return `started at ${begun}, runtime ${upMs.toFixed(1)} ms, modules ${loadedMs.toFixed(1)} ms`

@@ -23,6 +23,16 @@ export const number: ValueKind<number> = {
   print: String,
 }
 
+/** A number that may be below zero. */
+export const signed: ValueKind<number> = {
+  form: 'N',
+  parse(input, refuse) {
+    const value = number.parse(input.replace(/^-/, ''), refuse)
+    return input.startsWith('-') ? -value : value
+  },
+  print: String,
+}
+
 const units = ['', 'K', 'M', 'G', 'T']
 
 /** Bytes, or with K, M, G or T 2^10, 2^20, 2^30 or 2^40 of them. */

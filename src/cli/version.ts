@@ -1,10 +1,7 @@
 import { basename } from 'node:path'
+import { packageVersion } from '../util/version.ts'
 
-/** What package.json says; the bundler puts it in. */
-declare const TSVMM_VERSION: string | undefined
-const version = typeof TSVMM_VERSION === 'undefined' ? '0.0.0-source' : TSVMM_VERSION
-
-export const ownVersion = `tsvmm v${version}`
+export const ownVersion = `tsvmm v${packageVersion}`
 
 /** The version of Cloud Hypervisor whose flags and API these are: its clients decide by it which features they may use. */
 const compatible = '53.0'

@@ -123,6 +123,8 @@ export class FakeVcpu implements Vcpu {
   readonly msrs = new Map<number, bigint>()
   readonly refusedMsrs = new Set<number>()
   readonly unreadableMsrs = new Set<number>()
+  /** Undefined as with kernels that do not tell. */
+  offset: bigint | undefined = 0n
   cpuid: Uint8Array = new Uint8Array(0)
   threadName: string | undefined
   affinity: readonly number[] = []
@@ -202,6 +204,21 @@ export class FakeVcpu implements Vcpu {
     this.#tscKilohertz = kilohertz
   }
 
+  /** The counter is what was written to its MSR, moved by this; it stands still. */
+  tscOffset(): bigint | undefined {
+    this.#mustBeParked()
+    return this.offset
+  }
+
+  setTscOffset(offset: bigint): void {
+    this.#mustBeParked()
+    this.msrs.set(
+      timeStampCounter,
+      BigInt.asUintN(64, (this.msrs.get(timeStampCounter) ?? 0n) + offset - (this.offset ?? 0n)),
+    )
+    this.offset = offset
+  }
+
   notifyPaused(): void {
     this.#mustBeParked()
     this.pauseNotifications += 1
@@ -242,6 +259,8 @@ export class FakeVcpu implements Vcpu {
     if (this.isRunning) throw new Error('the vCPU is running')
   }
 }
+
+const timeStampCounter = 0x10
 
 /** Sizes of the kernel's structures, for files that nobody has written yet. */
 const registerFileBytes: Readonly<Record<string, number>> = {

@@ -83,6 +83,9 @@ export interface Vcpu {
   tscKilohertz(): number
   /** Throws where the host can neither run nor scale to it. */
   setTscKilohertz(kilohertz: number): void
+  /** What is added to the host's time stamp counter, modulo 2^64; undefined where the hypervisor does not tell. */
+  tscOffset(): bigint | undefined
+  setTscOffset(offset: bigint): void
   notifyPaused(): void
   injectNmi(): void
   setAffinity(hostCpus: readonly number[]): void

@@ -2,7 +2,14 @@ import { NativeBus } from '../bus/native-bus.native.ts'
 import type { MsiGateway, MsiMessage } from '../interrupts/routes.ts'
 import type { EventFd } from '../memory/event-fd.ts'
 import { MappedMemory } from '../memory/mapped.native.ts'
-import { addon, type NativeEventFd, type NativeKvm, type NativeVcpu, type NativeVm } from '../native/addon.ts'
+import {
+  addon,
+  type NativeEventFd,
+  type NativeKvm,
+  type NativeMapping,
+  type NativeVcpu,
+  type NativeVm,
+} from '../native/addon.ts'
 import { reasonOf, TsvmmError } from '../util/errors.ts'
 import type {
   Doorbells,
@@ -101,8 +108,9 @@ export class KvmVirtualMachine implements VirtualMachine {
     return this.memory.native
   }
 
-  addRam(guestAddress: number, sizeBytes: number, options: RamOptions): void {
-    const { mapping } = this.memory.map(guestAddress, sizeBytes, options)
+  /** As VirtualMachine's; `make` makes a mapping that does not begin as zeroes. */
+  addRam(guestAddress: number, sizeBytes: number, options: RamOptions, make?: () => NativeMapping | undefined): void {
+    const { mapping } = this.memory.map(guestAddress, sizeBytes, options, make)
     translated('give the guest its memory', () =>
       this.#vm.setMemorySlot({ slot: this.#nextSlot++, guestAddress, mapping, mappingOffset: 0, sizeBytes }),
     )
@@ -126,6 +134,8 @@ export class KvmVirtualMachine implements VirtualMachine {
       tscKilohertz: () => vcpu.tscKilohertz(),
       setTscKilohertz: kilohertz =>
         translated(`set the time stamp counter of vCPU ${id}`, () => vcpu.setTscKilohertz(kilohertz)),
+      tscOffset: () => translated(`read the time stamp counter of vCPU ${id}`, () => vcpu.tscOffset()),
+      setTscOffset: offset => translated(`set the time stamp counter of vCPU ${id}`, () => vcpu.setTscOffset(offset)),
       notifyPaused: () => vcpu.notifyPaused(),
       injectNmi: () => vcpu.injectNmi(),
       setAffinity: hostCpus => translated(`pin vCPU ${id}`, () => vcpu.setAffinity(hostCpus)),

@@ -1,6 +1,8 @@
 import type { VmConfig } from '../config/vm-config.ts'
 import type { ExitCounters, VcpuStop } from '../hypervisor/hypervisor.ts'
 import { Kvm } from '../hypervisor/kvm.native.ts'
+import { type RamRestoreMode, type RamSource, ramFromLayers } from '../memory/ram-image.native.ts'
+import type { RamImageLayer, RamImageWriter, RamImageWriterOptions } from '../memory/ram-image.ts'
 import type { TsvmmError } from '../util/errors.ts'
 import { crashOf } from './crash.ts'
 import { Machine } from './machine.ts'
@@ -19,8 +21,25 @@ export interface MachineEvents {
   quit(): void
 }
 
+/** The RAM of a machine as it is saved. */
+export interface MachineRam {
+  readonly ranges: readonly { readonly guestAddress: number; readonly sizeBytes: number }[]
+  createImageWriter(options: RamImageWriterOptions): RamImageWriter
+}
+
+/** Saved RAM that a machine begins with. */
+export interface SavedRam {
+  /** Newest first; they may be closed once the machine is built. */
+  readonly layers: readonly RamImageLayer[]
+  readonly mode: RamRestoreMode
+  readonly threads: number
+}
+
 export interface BuiltMachine {
   readonly components: Machine
+  readonly ram: MachineRam
+  /** The guest's clock goes on as if it had run while the machine was paused or saved. Only while it is paused. */
+  skipPause(): void
   /** Loads firmware tables and kernel into a machine at power-on state. */
   load(): Promise<void>
   pressPowerButton(): void
@@ -31,6 +50,8 @@ export interface BuiltMachine {
 export interface BuildOptions {
   /** The hypervisor's device. */
   readonly kvmPath?: string
+  /** The machine is to be loaded with what was saved: it has this RAM, and no kernel is read. */
+  readonly ram?: SavedRam
 }
 
 export type MachineBuilder = (config: VmConfig, events: MachineEvents, options: BuildOptions) => Promise<BuiltMachine>
@@ -44,7 +65,8 @@ export async function buildMachine(
   const kvm = Kvm.open(options.kvmPath)
   const components = new Machine()
   try {
-    const machine = await X86Machine.build({ config, events, kvm, components })
+    const ram = options.ram === undefined ? {} : { ram: sourceOf(options.ram) }
+    const machine = await X86Machine.build({ config, events, kvm, components, ...ram })
     machine.onStop = (index: number, stop: VcpuStop) => {
       const { error, report } = crashOf(index, stop, machine.vcpus[index])
       events.crash(error, report)
@@ -56,4 +78,8 @@ export async function buildMachine(
   } finally {
     kvm.close()
   }
+}
+
+function sourceOf({ layers, mode, threads }: SavedRam): RamSource {
+  return ramFromLayers(layers, mode, threads)
 }

@@ -111,12 +111,13 @@ function diskOf(config: DiskConfig, vm: KvmVirtualMachine): VirtioDevice {
 function cardOf(config: NetConfig, vm: KvmVirtualMachine): VirtioDevice {
   const { tap: tapName, fds, ip, mask, mac, host_mac, mtu, num_queues, queue_size, id } = config
   const name = id ?? tapName ?? 'net'
+  if (mac === undefined) throw new RangeError(`${name} has no address: its configuration is not settled`)
   const queuePairs = num_queues / 2
   const hostMac = host_mac === undefined ? undefined : macBytes(host_mac)
   const tap = openTap({ name: tapName, fds, queuePairs, ip, mask, hostMac, mtu })
   return new VirtioNet({
     name,
-    mac: mac === undefined ? randomMac() : macBytes(mac),
+    mac: macBytes(mac),
     mtu,
     queuePairs,
     queueSize: queue_size,
@@ -151,13 +152,4 @@ function tapFlags(features: bigint): number {
 
 function macBytes(text: string): Uint8Array {
   return Uint8Array.from(text.split(':'), part => Number.parseInt(part, 16))
-}
-
-/** Locally administered, unicast. */
-function randomMac(): Uint8Array {
-  // Loaded where it is needed: it would cost every start 5 ms.
-  const { randomBytes } = process.getBuiltinModule('node:crypto')
-  const mac = Uint8Array.from(randomBytes(6))
-  mac[0] = ((mac[0] ?? 0) & 0xfc) | 0x02
-  return mac
 }

@@ -16,11 +16,19 @@ interface PausedAt {
   readonly hostMs: number
 }
 
+/** The clock as other clocks of the guest follow it, in nanoseconds of the host that never go backwards. */
+export interface GuestTime {
+  /** When it was stopped last, and went on last; 0 where it never was. */
+  readonly stoppedAtNs: bigint
+  readonly wentOnAtNs: bigint
+  hostNs(): bigint
+}
+
 /**
  * First in the list, so resumed first, paused and closed last. A guest's clock stands still with it: what was paused for an
  * hour finds no hour missing, and no timer of it is overdue.
  */
-export class VirtualMachineComponent implements Component {
+export class VirtualMachineComponent implements Component, GuestTime {
   readonly name = 'vm'
   readonly state = saved({
     schema: clockState,
@@ -31,11 +39,23 @@ export class VirtualMachineComponent implements Component {
   })
   readonly #vm: HypervisorSide
   readonly #hostMs: () => number
+  readonly hostNs: () => bigint
   #pausedAt: PausedAt | undefined
+  #stoppedAtNs = 0n
+  #wentOnAtNs = 0n
 
-  constructor(vm: HypervisorSide, hostMs = () => Date.now()) {
+  constructor(vm: HypervisorSide, hostMs = () => Date.now(), hostNs = () => process.hrtime.bigint()) {
     this.#vm = vm
     this.#hostMs = hostMs
+    this.hostNs = hostNs
+  }
+
+  get stoppedAtNs(): bigint {
+    return this.#stoppedAtNs
+  }
+
+  get wentOnAtNs(): bigint {
+    return this.#wentOnAtNs
   }
 
   /** Only while paused: the guest's clock goes on as if it had run all the time. */
@@ -48,11 +68,15 @@ export class VirtualMachineComponent implements Component {
   }
 
   async pause(): Promise<void> {
-    this.#pausedAt ??= this.#readClock()
+    if (this.#pausedAt !== undefined) return
+    this.#stoppedAtNs = this.hostNs()
+    this.#pausedAt = this.#readClock()
   }
 
   resume(): void {
-    if (this.#pausedAt !== undefined) this.#vm.clock.setNs(this.#pausedAt.nowNs)
+    if (this.#pausedAt === undefined) return
+    this.#vm.clock.setNs(this.#pausedAt.nowNs)
+    this.#wentOnAtNs = this.hostNs()
     this.#pausedAt = undefined
   }
 

@@ -20,6 +20,7 @@ import { apicIdOf, apicIdsOf, type CpuTopology, flatTopology } from '../hypervis
 import type { EntryRegisters } from '../hypervisor/x86_64/entry-state.ts'
 import { Ioapic } from '../interrupts/ioapic.ts'
 import { InterruptRoutes } from '../interrupts/routes.ts'
+import { createRamImageWriter, type RamSource } from '../memory/ram-image.native.ts'
 import {
   addressMap,
   type DeviceArea,
@@ -31,11 +32,12 @@ import {
 } from '../platform/x86_64/address-map.ts'
 import type { Component } from '../state/component.ts'
 import { TsvmmError } from '../util/errors.ts'
-import type { BuiltMachine, MachineEvents } from './build.ts'
+import type { BuiltMachine, MachineEvents, MachineRam } from './build.ts'
 import { openChardev } from './chardevs.ts'
 import type { Machine } from './machine.ts'
 import { addPciDevices } from './pci-devices.ts'
 import { VirtualMachineComponent } from './virtual-machine.ts'
+import { X86TimeStampCounters } from './x86_64-tsc.ts'
 import { X86Vcpu } from './x86_64-vcpu.ts'
 
 export interface X86MachineOptions {
@@ -43,6 +45,8 @@ export interface X86MachineOptions {
   readonly events: MachineEvents
   readonly kvm: Kvm
   readonly components: Machine
+  /** Where its RAM comes from, where not from the kernel. */
+  readonly ram?: RamSource
 }
 
 /** An x86-64 machine: what is where, in the order in which it is built. */
@@ -52,6 +56,7 @@ export class X86Machine implements BuiltMachine {
   onStop: (index: number, stop: VcpuStop) => void = () => {}
   readonly #config: VmConfig
   readonly #vm: KvmVirtualMachine
+  readonly #clock: VirtualMachineComponent
   readonly #topology: CpuTopology
   readonly #area: DeviceArea
   #ged: AcpiGed | undefined
@@ -65,11 +70,11 @@ export class X86Machine implements BuiltMachine {
       native.setIdentityMapAddress(addressMap.kvmIdentityMap)
       native.setTssAddress(addressMap.kvmTss)
     })
-    components.add(new VirtualMachineComponent(vm))
+    const clock = components.add(new VirtualMachineComponent(vm))
     const host = decodeCpuid(kvm.supportedCpuid())
-    const machine = new X86Machine(options, vm, physicalBits(host, config.cpus.max_phys_bits))
-    machine.#addMemory()
-    machine.#prepare()
+    const machine = new X86Machine(options, { vm, clock, addressBits: physicalBits(host, config.cpus.max_phys_bits) })
+    machine.#addMemory(options.ram)
+    if (options.ram === undefined) machine.#prepare()
     const ioapic = machine.#addInterruptController(events)
     await machine.#addPlatformDevices(events, ioapic.controller)
     await addPciDevices({
@@ -83,13 +88,18 @@ export class X86Machine implements BuiltMachine {
       onEnd: () => events.quit(),
     })
     machine.#addVcpus(kvm, host)
+    await options.ram?.fill?.(vm.memory)
     return machine
   }
 
-  private constructor({ config, components }: X86MachineOptions, vm: KvmVirtualMachine, addressBits: number) {
+  private constructor(
+    { config, components }: X86MachineOptions,
+    { vm, clock, addressBits }: { vm: KvmVirtualMachine; clock: VirtualMachineComponent; addressBits: number },
+  ) {
     this.components = components
     this.#config = config
     this.#vm = vm
+    this.#clock = clock
     this.#area = deviceArea(config.memory.size, addressBits)
     const { topology, boot_vcpus } = config.cpus
     this.#topology =
@@ -101,6 +111,15 @@ export class X86Machine implements BuiltMachine {
             diesPerPackage: topology.dies_per_package,
             packages: topology.packages,
           }
+  }
+
+  get ram(): MachineRam {
+    const { memory } = this.#vm
+    return { ranges: memory.ranges, createImageWriter: options => createRamImageWriter(memory, options) }
+  }
+
+  skipPause(): void {
+    this.#clock.skipPause()
   }
 
   async load(): Promise<void> {
@@ -146,7 +165,7 @@ export class X86Machine implements BuiltMachine {
     return this.#vm.exitCounters()
   }
 
-  #addMemory(): void {
+  #addMemory(source: RamSource | undefined): void {
     const { memory } = this.#config
     const options = {
       shared: memory.shared,
@@ -156,7 +175,13 @@ export class X86Machine implements BuiltMachine {
       thp: memory.thp,
       reserve: memory.reserve,
     }
-    for (const { guestAddress, sizeBytes } of ramRanges(memory.size)) this.#vm.addRam(guestAddress, sizeBytes, options)
+    let offset = 0
+    for (const { guestAddress, sizeBytes } of ramRanges(memory.size)) {
+      const at = offset
+      const make = () => source?.mappingOf?.(at, sizeBytes, options)
+      this.#vm.addRam(guestAddress, sizeBytes, options, make)
+      offset += sizeBytes
+    }
   }
 
   #addInterruptController(events: MachineEvents): { routes: InterruptRoutes; controller: Ioapic } {
@@ -208,8 +233,10 @@ export class X86Machine implements BuiltMachine {
   #addVcpus(kvm: Kvm, host: readonly CpuidEntry[]): void {
     const { cpus } = this.#config
     const msrIndices = kvm.msrIndices()
+    const counters = this.components.add(new X86TimeStampCounters(this.#clock))
     for (const [index, apicId] of apicIdsOf(cpus.boot_vcpus, this.#topology).entries()) {
       const vcpu = this.#vm.createVcpu(apicId)
+      counters.add(vcpu)
       const cpuid = guestCpuid(host, index, {
         topology: this.#topology,
         maximumPhysicalBits: cpus.max_phys_bits,

@@ -12,8 +12,6 @@ export const x86VcpuState = defineState(
   object({
     /** struct kvm_cpuid_entry2, one after the other. */
     cpuid: bytes(0, mostCpuidBytes),
-    /** 0 where the hypervisor cannot tell. */
-    tscKilohertz: u32,
     mpState: bytes(4),
     regs: bytes(144),
     sregs: bytes(312),

@@ -6,7 +6,7 @@ import {
   entryRegs,
   wireLocalInterrupts,
 } from '../hypervisor/x86_64/entry-state.ts'
-import { readMsrs, writeMsrs } from '../hypervisor/x86_64/msrs.ts'
+import { readMsrs, timeStampCounter, writeMsrs } from '../hypervisor/x86_64/msrs.ts'
 import { formatRegisters } from '../hypervisor/x86_64/register-dump.ts'
 import { addressMap } from '../platform/x86_64/address-map.ts'
 import { saved } from '../state/carried.ts'
@@ -17,15 +17,14 @@ import { type SavedX86Vcpu, x86VcpuState } from './x86_64-vcpu-state.ts'
 
 /** What makes up the power-on state, in the order in which KVM wants it written. */
 const powerOnFiles = ['mp-state', 'sregs', 'regs', 'xcrs', 'xsave', 'debugregs', 'lapic', 'events'] as const
-const timeStampCounter = 0x10
-/** Its timer is armed by the write: after the counter that it compares with, and the LAPIC that it interrupts. */
+/** Its timer is armed by the write: once the counter is where it belongs, which is when the machine goes on. */
 const timeStampDeadline = 0x6e0
 
 export interface X86VcpuOptions {
   readonly index: number
   readonly vcpu: Vcpu
   readonly cpuid: Uint8Array<ArrayBuffer>
-  /** MSRs that belong to a vCPU's state. */
+  /** MSRs that belong to a vCPU's state; its time stamp counter is a component of its own. */
   readonly msrIndices: Uint32Array
   readonly affinity: readonly number[] | undefined
 }
@@ -40,13 +39,16 @@ export class X86Vcpu implements Component {
   readonly #powerOn: readonly { readonly file: string; readonly bytes: Uint8Array }[]
   readonly #powerOnMsrs: ReadonlyMap<number, bigint>
   #cpuid: Uint8Array<ArrayBuffer>
+  /** Of a timer that was loaded and is still to be armed. */
+  #deadline: bigint | undefined
 
   constructor(options: X86VcpuOptions) {
     const { index, vcpu } = options
     this.name = `vcpu${index}`
     this.index = index
     this.#vcpu = vcpu
-    this.#msrIndices = options.msrIndices
+    // The counter goes on through a reset, as it does on hardware that guests of today know.
+    this.#msrIndices = options.msrIndices.filter(msr => msr !== timeStampCounter)
     this.#cpuid = options.cpuid
     vcpu.setCpuid(options.cpuid)
     if (options.affinity !== undefined) vcpu.setAffinity(options.affinity)
@@ -58,11 +60,7 @@ export class X86Vcpu implements Component {
     wireLocalInterrupts(lapic)
     vcpu.setRegisters('lapic', lapic)
     this.#powerOn = powerOnFiles.map(file => ({ file, bytes: vcpu.getRegisters(file) }))
-    // The counter goes on through a reset, as it does on hardware that guests of today know.
-    this.#powerOnMsrs = readMsrs(
-      vcpu,
-      options.msrIndices.filter(msr => msr !== timeStampCounter),
-    )
+    this.#powerOnMsrs = readMsrs(vcpu, this.#msrIndices)
   }
 
   /** Only the first vCPU enters the kernel; the others wait for its start-up message. */
@@ -87,6 +85,8 @@ export class X86Vcpu implements Component {
   }
 
   resume(): void {
+    if (this.#deadline !== undefined) requireMsrs(this.name, this.#vcpu, new Map([[timeStampDeadline, this.#deadline]]))
+    this.#deadline = undefined
     this.#vcpu.run(this.name)
   }
 
@@ -107,7 +107,6 @@ export class X86Vcpu implements Component {
     const mpState = vcpu.getRegisters('mp-state')
     return {
       cpuid: this.#cpuid,
-      tscKilohertz: vcpu.tscKilohertz(),
       mpState,
       regs: vcpu.getRegisters('regs'),
       sregs: vcpu.getRegisters('sregs'),
@@ -116,7 +115,7 @@ export class X86Vcpu implements Component {
       debugregs: vcpu.getRegisters('debugregs'),
       lapic: vcpu.getRegisters('lapic'),
       events: vcpu.getRegisters('events'),
-      msrs: Array.from(readMsrs(vcpu, this.#msrIndices), ([index, value]) => ({ index, value })),
+      msrs: Array.from(this.#readMsrs(), ([index, value]) => ({ index, value })),
     }
   }
 
@@ -124,9 +123,8 @@ export class X86Vcpu implements Component {
     const vcpu = this.#vcpu
     this.#cpuid = state.cpuid
     vcpu.setCpuid(state.cpuid)
-    if (state.tscKilohertz !== 0) vcpu.setTscKilohertz(state.tscKilohertz)
     const msrs = new Map(state.msrs.map(({ index, value }) => [index, value]))
-    const deadline = msrs.get(timeStampDeadline)
+    this.#deadline = msrs.get(timeStampDeadline)
     msrs.delete(timeStampDeadline)
     this.#setRegisters('mp-state', state.mpState)
     this.#setRegisters('sregs', state.sregs)
@@ -136,8 +134,12 @@ export class X86Vcpu implements Component {
     this.#setRegisters('debugregs', state.debugregs)
     requireMsrs(this.name, vcpu, msrs)
     this.#setRegisters('lapic', state.lapic)
-    if (deadline !== undefined) requireMsrs(this.name, vcpu, new Map([[timeStampDeadline, deadline]]))
     this.#setRegisters('events', state.events)
+  }
+
+  #readMsrs(): Map<number, bigint> {
+    const values = readMsrs(this.#vcpu, this.#msrIndices)
+    return this.#deadline === undefined ? values : values.set(timeStampDeadline, this.#deadline)
   }
 
   #setRegisters(file: string, bytes: Uint8Array): void {

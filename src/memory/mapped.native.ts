@@ -27,12 +27,20 @@ export class MappedMemory implements GuestMemory {
     return this.#ranges
   }
 
-  /** Throws ERR_MEMORY where the host has not that much, or the guest has something else there. */
-  map(guestAddress: number, sizeBytes: number, options: MappedRamOptions): MappedRange {
+  /**
+   * Throws ERR_MEMORY where the host has not that much, or the guest has something else there. `make` makes a mapping that
+   * does not begin as zeroes.
+   */
+  map(
+    guestAddress: number,
+    sizeBytes: number,
+    options: MappedRamOptions,
+    make: () => NativeMapping | undefined = () => undefined,
+  ): MappedRange {
     const backing = options.shared || options.hugePageBytes > 0 ? 'memfd' : 'anonymous'
     const pages = options.hugePageBytes > 0 ? ' of huge pages' : ''
     return attempt(`cannot map ${sizeBytes} bytes${pages} at ${hex(guestAddress)}`, () => {
-      const mapping = new (addon().Mapping)({ ...options, sizeBytes, backing })
+      const mapping = make() ?? new (addon().Mapping)({ ...options, sizeBytes, backing })
       try {
         this.native.add(guestAddress, mapping, 0, sizeBytes)
       } catch (error) {

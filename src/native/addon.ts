@@ -282,6 +282,9 @@ export interface NativeVcpu {
   setMsrs(indices: Uint32Array, values: BigUint64Array): void
   tscKilohertz(): number
   setTscKilohertz(kilohertz: number): void
+  /** KVM_VCPU_TSC_OFFSET: what is added to the host's counter, modulo 2^64; undefined where the kernel does not tell. */
+  tscOffset(): bigint | undefined
+  setTscOffset(offset: bigint): void
   /** KVM_KVMCLOCK_CTRL: the guest's watchdogs do not mind the time that it misses. Nothing where it has not KVM's clock on. */
   notifyPaused(): void
   /** KVM_NMI. */

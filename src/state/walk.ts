@@ -14,11 +14,28 @@ export function pinnedAmong(carriers: readonly Carrier[]): readonly { name: stri
 
 /** The records of all components that have state, in the order of the list. Throws ERR_STATE_PINNED. */
 export function saveAll(carriers: readonly Carrier[]): ComponentRecord[] {
+  return captureAll(carriers)()
+}
+
+/**
+ * Takes the state of all components; what is returned makes their records, when the machine may run again. Throws
+ * ERR_STATE_PINNED.
+ */
+export function captureAll(carriers: readonly Carrier[]): () => ComponentRecord[] {
+  refusePinned(carriers)
+  const captured = carriers.flatMap(({ name, state }) => (state.kind === 'saved' ? [taken(name, state.part)] : []))
+  return () => captured.map(encode => encode())
+}
+
+/** Throws ERR_STATE_PINNED naming the first that cannot travel. */
+export function refusePinned(carriers: readonly Carrier[]): void {
   const [pinned] = pinnedAmong(carriers)
   if (pinned !== undefined) throw new TsvmmError('ERR_STATE_PINNED', { component: pinned.name, reason: pinned.reason })
-  return carriers.flatMap(({ name, state }) =>
-    state.kind === 'saved' ? [{ component: name, ...state.part.schema.encode(state.part.save()) }] : [],
-  )
+}
+
+function taken<S>(component: string, part: Snapshottable<S>): () => ComponentRecord {
+  const state = part.save()
+  return () => ({ component, ...part.schema.encode(state) })
 }
 
 /**

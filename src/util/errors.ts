@@ -38,6 +38,8 @@ const table = {
   ERR_VM_CRASHED: { template: 'the guest stopped: {reason}', exitCode: 1 },
   ERR_STATE_PINNED: { template: '{component} cannot travel: {reason}', exitCode: 1 },
   ERR_STATE_INVALID: { template: '{component}: {reason}', exitCode: 1 },
+  ERR_MEMORY_IMAGE: { template: 'memory of the snapshot: {reason}', exitCode: 1 },
+  ERR_SNAPSHOT: { template: 'snapshot {path}: {reason}', exitCode: 1 },
   ERR_API_SOCKET: { template: '--api-socket {path}: {reason}', exitCode: 1 },
   ERR_API_REQUEST: { template: '{reason}', exitCode: 1 },
   ERR_API_ANSWER: { template: '{path}: {reason}', exitCode: 1 },

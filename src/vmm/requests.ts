@@ -3,7 +3,7 @@ import type { ErrorCode } from '../util/errors.ts'
 /** The life of a machine as its owner sees it; the names are those of the API. */
 export type VmState = 'created' | 'running' | 'paused' | 'shutdown'
 
-export type VmRequest = 'boot' | 'pause' | 'resume' | 'reboot' | 'shutdown' | 'power-button' | 'nmi'
+export type VmRequest = 'boot' | 'pause' | 'resume' | 'reboot' | 'shutdown' | 'power-button' | 'nmi' | 'snapshot'
 
 /** `accept`: carry it out; `already`: the machine is there, nothing to do; `deny`: an error. */
 export type Verdict = 'accept' | 'already' | 'deny'
@@ -16,6 +16,7 @@ const verdicts: Record<VmRequest, Record<VmState, Verdict>> = {
   shutdown: { created: 'accept', running: 'accept', paused: 'accept', shutdown: 'already' },
   'power-button': { created: 'deny', running: 'accept', paused: 'deny', shutdown: 'deny' },
   nmi: { created: 'deny', running: 'accept', paused: 'deny', shutdown: 'deny' },
+  snapshot: { created: 'deny', running: 'accept', paused: 'accept', shutdown: 'deny' },
 }
 
 export function judge(request: VmRequest, state: VmState): Verdict {
@@ -25,7 +26,7 @@ export function judge(request: VmRequest, state: VmState): Verdict {
 /** Where a VMM is between two requests: it has no machine, the configuration of one, or one that runs or is paused. */
 export type VmmState = 'absent' | 'created' | 'running' | 'paused'
 
-export type VmmRequest = VmRequest | 'create' | 'configure' | 'delete'
+export type VmmRequest = VmRequest | 'create' | 'configure' | 'delete' | 'restore'
 
 /** As Verdict, and more is asked for than of a machine: where `deny` would do, the error that says what to do first. */
 export type VmmVerdict = Verdict | ErrorCode
@@ -47,6 +48,8 @@ const vmmVerdicts: Record<VmmRequest, Record<VmmState, VmmVerdict>> = {
   shutdown: { absent: notRunning, created: notRunning, running: 'accept', paused: 'accept' },
   'power-button': { absent: notRunning, created: notRunning, running: 'accept', paused: 'deny' },
   nmi: { absent: notRunning, created: notRunning, running: 'accept', paused: 'deny' },
+  snapshot: { absent: notRunning, created: notRunning, running: 'accept', paused: 'accept' },
+  restore: { absent: 'accept', created: 'ERR_VM_EXISTS', running: 'ERR_VM_EXISTS', paused: 'ERR_VM_EXISTS' },
   delete: { absent: 'already', created: 'accept', running: 'accept', paused: 'accept' },
 }
 

@@ -1,11 +1,14 @@
 import { EventEmitter } from 'node:events'
+import { settled } from '../config/settle.ts'
 import { parseVmConfig, type VmConfig, type VmConfigInput } from '../config/vm-config.ts'
 import type { ExitCounters } from '../hypervisor/hypervisor.ts'
 import { type BuiltMachine, buildMachine, type MachineBuilder, type MachineEvents } from '../machine/build.ts'
+import type { SnapshotOptions } from '../snapshot/write.ts'
 import type { DeviceDescription } from '../state/component.ts'
 import { TsvmmError } from '../util/errors.ts'
 import { SerialQueue } from '../util/serial-queue.ts'
 import { judge, type VmRequest, type VmState } from './requests.ts'
+import type { RestoreOptions } from './restore.ts'
 
 /** Why a machine ended. `crash` carries a report with the registers; `stopped` is the owner's own doing. */
 export type VmExit =
@@ -23,6 +26,8 @@ export interface VmEvents {
   resumed: []
   rebooting: []
   rebooted: []
+  snapshotting: []
+  snapshotted: []
   exit: [VmExit]
   /** What the driver of a device did to it, or what the host cannot give: it rests until the driver resets it. */
   'needs-reset': [device: string, reason: string]
@@ -61,10 +66,32 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
     return Vm.createWith(buildMachine, config, options)
   }
 
+  /**
+   * Makes a machine from a snapshot: paused where it was saved, or running where that is asked for. Throws ERR_SNAPSHOT
+   * naming the file that is missing or damaged, and what create throws; nothing is left open then.
+   */
+  static restore(path: string, options: RestoreOptions & VmOptions = {}): Promise<Vm> {
+    return Vm.restoreWith(buildMachine, path, options)
+  }
+
+  /** As restore, on machines that `build` makes. */
+  static async restoreWith(build: MachineBuilder, path: string, options: RestoreOptions & VmOptions = {}): Promise<Vm> {
+    options.signal?.throwIfAborted()
+    // Loaded where they are needed: a boot does without them.
+    const { openSnapshot } = await import('../snapshot/read.ts')
+    const { restoredMachine } = await import('./restore.ts')
+    await using snapshot = await openSnapshot(path)
+    const restored = restoredMachine(snapshot, options)
+    const vm = await Vm.createWith(restored.building(build), restored.config, options)
+    vm.#state = 'paused'
+    if (options.resume === true) await vm.resume()
+    return vm
+  }
+
   /** As create, on machines that `build` makes. */
   static async createWith(build: MachineBuilder, config: VmConfigInput, options: VmOptions = {}): Promise<Vm> {
     options.signal?.throwIfAborted()
-    const parsed = parseVmConfig(config)
+    const parsed = settled(parseVmConfig(config))
     // The machine reports to the Vm that is made from it, so the events are bound in two steps.
     const events: { target?: MachineEvents } = {}
     const machine = await build(
@@ -165,6 +192,22 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
     return this.#request('nmi', () => this.#machine.injectNmi())
   }
 
+  /**
+   * Saves the machine into a directory that is there as a whole in the end or not at all. One that runs stands still
+   * meanwhile and goes on, whatever comes of it. Throws ERR_SNAPSHOT, and ERR_STATE_PINNED where a part cannot travel.
+   */
+  snapshot(path: string, options: SnapshotOptions = {}): Promise<void> {
+    return this.#request('snapshot', async () => {
+      const { saveMachine } = await import('../snapshot/save.ts')
+      this.emit('snapshotting')
+      const { components, ram } = this.#machine
+      const whilePaused = <T>(action: () => Promise<T>) => this.#whilePaused(action)
+      const source = { config: this.config, components: components.components, ram, whilePaused }
+      await saveMachine(source, path, options)
+      this.emit('snapshotted')
+    })
+  }
+
   /** Cuts the power and gives back every host resource. */
   shutdown(): Promise<void> {
     return this.#request('shutdown', () => this.#close({ kind: 'stopped' }))
@@ -224,6 +267,16 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
     } catch (error) {
       if (this.#state === 'running') this.#machine.components.resume()
       throw error
+    }
+  }
+
+  async #whilePaused<T>(action: () => Promise<T>): Promise<T> {
+    if (this.#state !== 'running') return await action()
+    await this.#park()
+    try {
+      return await action()
+    } finally {
+      this.#machine.components.resume()
     }
   }
 

@@ -109,6 +109,8 @@ const requests = {
   shutdown: (vmm: Vmm) => vmm.shutdown(),
   'power-button': (vmm: Vmm) => vmm.powerButton(),
   nmi: (vmm: Vmm) => vmm.nmi(),
+  snapshot: (vmm: Vmm) => vmm.snapshot('/nowhere/at/all'),
+  restore: (vmm: Vmm) => vmm.restore('/nowhere/at/all'),
   delete: (vmm: Vmm) => vmm.delete(),
 } satisfies Record<VmmRequest, (vmm: Vmm) => Promise<void>>
 

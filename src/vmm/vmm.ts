@@ -1,9 +1,11 @@
 import { EventEmitter } from 'node:events'
 import { parseVmConfig, type VmConfig } from '../config/vm-config.ts'
+import type { SnapshotOptions } from '../snapshot/write.ts'
 import { TsvmmError } from '../util/errors.ts'
 import { SerialQueue } from '../util/serial-queue.ts'
 import { judgeVmm, type VmmRequest, type VmmState } from './requests.ts'
-import { Vm, type VmExit } from './vm.ts'
+import type { RestoreOptions } from './restore.ts'
+import { Vm, type VmExit, type VmOptions } from './vm.ts'
 import { type VmInfo, vmCounters, vmInfo } from './vm-info.ts'
 
 /** What monitors are told; the names are Cloud Hypervisor's. */
@@ -25,6 +27,8 @@ export interface VmmOptions {
   readonly kvmPath?: string
   /** When a machine ends by itself the VMM goes on, with the machine as it was created. */
   readonly outlivesVm?: boolean
+  /** Makes one from a snapshot; Vm.restore where absent. */
+  restoreVm?(path: string, options: RestoreOptions & VmOptions): Promise<Vm>
   /** Makes a machine; Vm.create where absent. */
   createVm?(config: VmConfig, options: { readonly signal: AbortSignal; readonly kvmPath?: string }): Promise<Vm>
 }
@@ -124,6 +128,35 @@ export class Vmm extends EventEmitter<VmmEvents> implements AsyncDisposable {
     return this.#change('nmi', () => this.#existingVm().nmi())
   }
 
+  /** Saves the machine into a directory; one that runs goes on afterwards. */
+  snapshot(path: string, options: SnapshotOptions = {}): Promise<void> {
+    return this.#change('snapshot', () => this.#existingVm().snapshot(path, options))
+  }
+
+  /** Makes a machine from a snapshot, paused where it was saved, or running where that is asked for. */
+  restore(path: string, options: RestoreOptions = {}): Promise<void> {
+    return this.#change('restore', async () => {
+      this.#tell('vm', 'restoring')
+      const { kvmPath, restoreVm = Vm.restore } = this.#options
+      const { resume = false, ...others } = options
+      const signal = this.#stop.signal
+      const vm = await restoreVm(path, { ...others, signal, ...(kvmPath === undefined ? {} : { kvmPath }) })
+      this.#config = vm.config
+      this.#given = vm.config
+      this.#follow(vm)
+      this.emit('built', vm)
+      this.#tell('vm', 'restored')
+      if (!resume) return
+      try {
+        await vm.resume()
+      } catch (error) {
+        await this.#cutPower(vm).catch(reportUnseen)
+        this.#config = undefined
+        throw error
+      }
+    })
+  }
+
   /** Cuts the power. The configuration is kept: the machine can boot again. */
   shutdown(): Promise<void> {
     return this.#change('shutdown', () => this.#shutDown(this.#existingVm()))
@@ -136,7 +169,7 @@ export class Vmm extends EventEmitter<VmmEvents> implements AsyncDisposable {
 
   /** Throws ERR_VM_NOT_CREATED. */
   info(): VmInfo {
-    return vmInfo(this.#existingConfig(), this.#vm)
+    return vmInfo(this.#vm?.config ?? this.#existingConfig(), this.#vm)
   }
 
   /** What the machine's devices have counted. Throws ERR_VM_NOT_RUNNING. */
@@ -212,7 +245,17 @@ export class Vmm extends EventEmitter<VmmEvents> implements AsyncDisposable {
 
   #follow(vm: Vm): void {
     this.#vm = vm
-    for (const event of ['booted', 'pausing', 'paused', 'resuming', 'resumed', 'rebooting', 'rebooted'] as const) {
+    for (const event of [
+      'booted',
+      'pausing',
+      'paused',
+      'resuming',
+      'resumed',
+      'rebooting',
+      'rebooted',
+      'snapshotting',
+      'snapshotted',
+    ] as const) {
       vm.on(event, () => this.#tell('vm', event))
     }
     vm.once('exit', exit => this.#onExit(vm, exit))

@@ -1,5 +1,7 @@
 import type { Vcpu } from '../hypervisor.ts'
 
+export const timeStampCounter = 0x10
+
 /** The values of those that KVM reads; others are left out. */
 export function readMsrs(vcpu: Pick<Vcpu, 'getMsrs'>, indices: Uint32Array): Map<number, bigint> {
   const values = new Map<number, bigint>()

@@ -1,12 +1,15 @@
+import { writeSync } from 'node:fs'
 import type { VmConfig } from '../../config/vm-config.ts'
 import { FakeVirtualMachine } from '../../hypervisor/fake.ts'
 import type { BuiltMachine, MachineBuilder, MachineEvents } from '../../machine/build.ts'
 import { Machine } from '../../machine/machine.ts'
+import type { RamImageWriter } from '../../memory/ram-image.ts'
 import { stateless } from '../../state/carried.ts'
 import type { Component, DeviceDescription } from '../../state/component.ts'
-import { Vm } from '../vm.ts'
+import type { RestoreOptions } from '../restore.ts'
+import { Vm, type VmOptions } from '../vm.ts'
 
-export type FakeStep = 'build' | 'load' | 'pause' | 'resume' | 'reset' | 'close'
+export type FakeStep = 'build' | 'load' | 'save' | 'pause' | 'resume' | 'reset' | 'close'
 
 /** Makes machines without a hypervisor; tests see what was done to them and let steps fail or wait. */
 export class FakeMachines {
@@ -25,6 +28,9 @@ export class FakeMachines {
     await this.step('build')
     return new FakeMachine(this, config)
   }
+
+  restoreVm = (path: string, options: RestoreOptions & VmOptions): Promise<Vm> =>
+    Vm.restoreWith(this.#build, path, options)
 
   createVm = (config: VmConfig, options: { readonly signal: AbortSignal }): Promise<Vm> =>
     Vm.createWith(this.#build, config, options)
@@ -50,6 +56,18 @@ class FakeMachine implements BuiltMachine {
     this.components.add(new FakeDevice(machines, config.disks[0]?.id))
   }
 
+  readonly ram = {
+    ranges: [{ guestAddress: 0, sizeBytes: ramBytes }],
+    createImageWriter: ({ fd }: { readonly fd: number }) => {
+      const step = () => this.#machines.step('save')
+      return new FakeImageWriter(fd, step)
+    },
+  }
+
+  skipPause(): void {
+    this.#machines.steps.push('skip-pause')
+  }
+
   load(): Promise<void> {
     return this.#machines.step('load')
   }
@@ -65,6 +83,40 @@ class FakeMachine implements BuiltMachine {
   exitCounters() {
     return this.#vm.exitCounters()
   }
+}
+
+const ramBytes = 4096
+
+/** Of a page of ones. */
+class FakeImageWriter implements RamImageWriter {
+  readonly #fd: number
+  readonly #step: () => Promise<void>
+  #isCancelled = false
+
+  constructor(fd: number, step: () => Promise<void>) {
+    this.#fd = fd
+    this.#step = step
+  }
+
+  async write(): Promise<void> {
+    await this.#step()
+    if (this.#isCancelled) throw new Error('cancelled')
+    writeSync(this.#fd, new Uint8Array(ramBytes).fill(1))
+  }
+
+  progress() {
+    return { pagesDone: 1, pagesTotal: 1, bytesWritten: ramBytes }
+  }
+
+  cancel(): void {
+    this.#isCancelled = true
+  }
+
+  index(): Uint8Array<ArrayBuffer> {
+    return Uint8Array.of(1, 2, 3)
+  }
+
+  close(): void {}
 }
 
 class FakeDevice implements Component {

@@ -1,0 +1,83 @@
+import { fileURLToPath } from 'node:url'
+import * as z from 'zod/mini'
+import type { SnapshotOptions } from '../snapshot/write.ts'
+import { TsvmmError } from '../util/errors.ts'
+import { overridesSchema } from '../vmm/overrides.ts'
+import type { RestoreOptions } from '../vmm/restore.ts'
+
+/** Bodies of vm.snapshot and vm.restore; unknown fields are refused: a misspelt one would change what is lost or kept. */
+
+const text = z.string().check(z.minLength(1))
+const flag = z.nullish(z.boolean())
+
+export const snapshotSchema = z.strictObject({
+  destination_url: text,
+  memory_form: z.nullish(z.enum(['Image', 'Zstd'])),
+  compression_level: z.nullish(z.number().check(z.int(), z.gte(-7), z.lte(19))),
+  durability: z.nullish(z.enum(['None', 'Data', 'Full'])),
+  overwrite: flag,
+})
+
+export const restoreSchema = z.strictObject({
+  source_url: text,
+  prefault: flag,
+  memory_restore_mode: z.nullish(z.enum(['Copy', 'CopyOnWrite', 'OnDemand'])),
+  resume: flag,
+  clock: z.nullish(z.enum(['Continue', 'Jump'])),
+  overrides: z.nullish(overridesSchema),
+  net_fds: z.nullish(z.array(z.strictObject({ id: text, num_fds: z.number() }))),
+  vfio_fds: z.nullish(z.array(z.unknown())),
+  iommufd_fd: z.nullish(z.number()),
+  zone_updates: z.nullish(z.array(z.unknown())),
+})
+
+/** Where a snapshot is to be, and how. Throws ERR_API_REQUEST for a URL that is no file of this host. */
+export function snapshotRequest(body: z.output<typeof snapshotSchema>): { path: string; options: SnapshotOptions } {
+  const { destination_url, memory_form, compression_level, durability, overwrite } = body
+  const memory = memory_form === 'Zstd' ? 'zstd' : 'image'
+  return {
+    path: pathOf('destination_url', destination_url),
+    options: {
+      memory,
+      ...(compression_level == null ? {} : { level: compression_level }),
+      ...(durability == null ? {} : { durability: durabilities[durability] }),
+      overwrite: overwrite === true,
+    },
+  }
+}
+
+/** Where a snapshot is, and what becomes of it. Throws ERR_API_REQUEST, and ERR_NOT_SUPPORTED for descriptors. */
+export function restoreRequest(body: z.output<typeof restoreSchema>): { path: string; options: RestoreOptions } {
+  const { source_url, prefault, memory_restore_mode, resume, clock, overrides, iommufd_fd } = body
+  for (const field of ['net_fds', 'vfio_fds', 'zone_updates'] as const) {
+    if ((body[field] ?? []).length > 0) throw new TsvmmError('ERR_NOT_SUPPORTED', { what: `vm.restore with ${field}` })
+  }
+  if (iommufd_fd != null) throw new TsvmmError('ERR_NOT_SUPPORTED', { what: 'vm.restore with iommufd_fd' })
+  if (memory_restore_mode === 'OnDemand')
+    throw new TsvmmError('ERR_NOT_SUPPORTED', { what: 'memory_restore_mode OnDemand' })
+  if (Object.values(overrides?.net ?? {}).some(({ fds }) => fds !== undefined)) {
+    throw new TsvmmError('ERR_API_REQUEST', { reason: 'net: fds: descriptors cannot be named by number in a request' })
+  }
+  const memory = prefault === true ? { ...overrides?.memory, prefault } : overrides?.memory
+  return {
+    path: pathOf('source_url', source_url),
+    options: {
+      ...(memory_restore_mode == null ? {} : { mode: memory_restore_mode === 'Copy' ? 'copy' : 'cow' }),
+      resume: resume === true,
+      clock: clock === 'Jump' ? 'jump' : 'continue',
+      overrides: { ...overrides, ...(memory === undefined ? {} : { memory }) },
+    },
+  }
+}
+
+const durabilities = { None: 'none', Data: 'data', Full: 'full' } as const
+
+/** `file:///directory`, as clients give it, or a path. */
+function pathOf(field: string, location: string): string {
+  if (!/^[a-z][a-z0-9+.-]*:/i.test(location)) return location
+  try {
+    return fileURLToPath(location)
+  } catch (cause) {
+    throw new TsvmmError('ERR_API_REQUEST', { reason: `${field}: ${location} is no file of this host` }, { cause })
+  }
+}

@@ -1,0 +1,43 @@
+import { resolve } from 'node:path'
+import type { NetConfig, VmConfig } from './vm-config.ts'
+
+/** The configuration with all that is chosen for a machine when it is made: the same machine can be made from it again. */
+export function settled(config: VmConfig): VmConfig {
+  return { ...config, net: config.net.map(withMac) }
+}
+
+/** Paths as they are from anywhere. */
+export function withAbsolutePaths(config: VmConfig): VmConfig {
+  const { kernel, firmware, initramfs } = config.payload
+  const absolute = (path: string | undefined) => (path === undefined ? undefined : resolve(path))
+  return {
+    ...config,
+    payload: {
+      ...config.payload,
+      ...withoutAbsent({ kernel: absolute(kernel), firmware: absolute(firmware), initramfs: absolute(initramfs) }),
+    },
+    disks: config.disks.map(disk => ({ ...disk, path: resolve(disk.path) })),
+    rng: { ...config.rng, src: resolve(config.rng.src) },
+    serial: { ...config.serial, ...withoutAbsent({ file: absolute(config.serial.file) }) },
+    console: { ...config.console, ...withoutAbsent({ file: absolute(config.console.file) }) },
+  }
+}
+
+function withoutAbsent<T extends object>(fields: T): Partial<T> {
+  const present: Partial<T> = {}
+  for (const name in fields) if (fields[name] !== undefined) present[name] = fields[name]
+  return present
+}
+
+function withMac(card: NetConfig): NetConfig {
+  return card.mac === undefined ? { ...card, mac: randomMac() } : card
+}
+
+/** Locally administered, unicast. */
+function randomMac(): string {
+  // Loaded where it is needed: it would cost every start 5 ms.
+  const { randomBytes } = process.getBuiltinModule('node:crypto')
+  const mac = Uint8Array.from(randomBytes(6))
+  mac[0] = ((mac[0] ?? 0) & 0xfc) | 0x02
+  return Array.from(mac, byte => byte.toString(16).padStart(2, '0')).join(':')
+}

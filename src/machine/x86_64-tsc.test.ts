@@ -1,0 +1,87 @@
+import test from 'ava'
+import { FakeVirtualMachine } from '../hypervisor/fake.ts'
+import { holdsItsState, moveState } from '../state/testing/round-trip.ts'
+import { VirtualMachineComponent } from './virtual-machine.ts'
+import { X86TimeStampCounters } from './x86_64-tsc.ts'
+
+const counter = 0x10
+const second = 1_000_000_000n
+/** The fake's counters have a gigahertz. */
+const ticksOf = (ns: bigint) => ns
+
+function aMachine(count = 2) {
+  const vm = new FakeVirtualMachine()
+  const host = { ns: 100n * second }
+  const clock = new VirtualMachineComponent(
+    vm,
+    () => 0,
+    () => host.ns,
+  )
+  const counters = new X86TimeStampCounters(clock)
+  const vcpus = Array.from({ length: count }, (_, index) => vm.createVcpu(index))
+  for (const vcpu of vcpus) counters.add(vcpu)
+  const pass = (ns: bigint) => {
+    host.ns += ns
+    for (const { msrs } of vcpus) msrs.set(counter, (msrs.get(counter) ?? 0n) + ticksOf(ns))
+  }
+  return {
+    ...{ counters, vcpus, pass, values: () => vcpus.map(({ msrs }) => msrs.get(counter)) },
+    pause: async () => {
+      await counters.pause()
+      await clock.pause()
+    },
+    resume: () => {
+      clock.resume()
+      counters.resume()
+    },
+    clock,
+  }
+}
+
+test('counters stand still while the machine is paused, and stay as far apart as they were', async t => {
+  const { vcpus, pass, values, pause, resume } = aMachine()
+  vcpus[1]?.setTscOffset(7n)
+  pass(5n * second)
+  resume()
+  t.deepEqual(values(), [ticksOf(5n * second), ticksOf(5n * second) + 7n], 'nothing happens to one that never stood')
+  await pause()
+  pass(60n * second)
+  resume()
+  t.deepEqual(values(), [ticksOf(5n * second), ticksOf(5n * second) + 7n])
+})
+
+test('they go on in another machine where they stood when the clock did', async t => {
+  const from = aMachine()
+  from.vcpus[1]?.setTscOffset(7n)
+  from.pass(5n * second)
+  await from.pause()
+  // Between the stop and the look at the counters.
+  from.pass(2n * second)
+  const to = aMachine()
+  to.pass(50n * second)
+  await to.pause()
+  moveState(from.counters, to.counters)
+  t.deepEqual(from.values(), [ticksOf(7n * second), ticksOf(7n * second) + 7n], 'saving changes nothing')
+  to.clock.resume()
+  to.pass(3n)
+  to.counters.resume()
+  t.deepEqual(to.values(), [ticksOf(5n * second) + 3n, ticksOf(5n * second) + 10n])
+  holdsItsState(t, from.counters)
+})
+
+test('without offsets they are written', async t => {
+  const from = aMachine()
+  const to = aMachine()
+  for (const vcpu of [...from.vcpus, ...to.vcpus]) vcpu.offset = undefined
+  from.pass(5n * second)
+  await from.pause()
+  await to.pause()
+  moveState(from.counters, to.counters)
+  to.resume()
+  t.deepEqual(to.values(), [ticksOf(5n * second), ticksOf(5n * second)])
+})
+
+test('a machine with another number of vCPUs is refused', t => {
+  const message = '__tsc: it was saved with 2 vCPUs and has 1'
+  t.throws(() => moveState(aMachine().counters, aMachine(1).counters), { code: 'ERR_STATE_INVALID', message })
+})

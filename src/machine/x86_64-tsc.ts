@@ -1,0 +1,99 @@
+import type { Vcpu } from '../hypervisor/hypervisor.ts'
+import { readMsrs, timeStampCounter, writeMsrs } from '../hypervisor/x86_64/msrs.ts'
+import { saved } from '../state/carried.ts'
+import type { Component } from '../state/component.ts'
+import { TsvmmError } from '../util/errors.ts'
+import type { GuestTime } from './virtual-machine.ts'
+import { type SavedTsc, x86TscState } from './x86_64-tsc-state.ts'
+
+const modulo = (value: bigint) => BigInt.asUintN(64, value)
+
+/**
+ * The time stamp counters of all vCPUs. They stand still with the clock: a guest that compares both (Linux does) finds them
+ * in step, however long it was paused. In the list they stand before the vCPUs, which run once they are set.
+ *
+ * They are moved by their offsets, all by the same amount, so that they stay as far from each other as they were. A write of
+ * the MSR would not do: KVM takes one that is near to what it expects for the attempt to bring counters together.
+ */
+export class X86TimeStampCounters implements Component {
+  readonly name = '__tsc'
+  readonly state = saved({ schema: x86TscState, save: () => this.#save(), load: state => this.#load(state) })
+  readonly #time: GuestTime
+  readonly #vcpus: Vcpu[] = []
+  #loaded: SavedTsc | undefined
+  #isPaused = false
+
+  constructor(time: GuestTime) {
+    this.#time = time
+  }
+
+  add(vcpu: Vcpu): void {
+    this.#vcpus.push(vcpu)
+  }
+
+  async pause(): Promise<void> {
+    this.#isPaused = true
+  }
+
+  /** The clock went on a moment ago: it is resumed first of all. */
+  resume(): void {
+    if (!this.#isPaused) return
+    this.#isPaused = false
+    if (this.#loaded !== undefined) this.#goOnFrom(this.#loaded)
+    else this.#moveAll(-this.#ticks(this.#time.wentOnAtNs - this.#time.stoppedAtNs))
+    this.#loaded = undefined
+  }
+
+  reset(): void {}
+  async close(): Promise<void> {}
+
+  #save(): SavedTsc {
+    if (this.#loaded !== undefined) return this.#loaded
+    const [first] = this.#vcpus
+    if (first === undefined) return { kilohertz: 0, stoppedAt: 0n, aheadOfFirst: [] }
+    const stoppedAt = modulo(readCounter(first) - this.#ticks(this.#time.hostNs() - this.#time.stoppedAtNs))
+    const base = first.tscOffset() ?? 0n
+    const aheadOfFirst = this.#vcpus.map(vcpu => modulo((vcpu.tscOffset() ?? 0n) - base))
+    return { kilohertz: first.tscKilohertz(), stoppedAt, aheadOfFirst }
+  }
+
+  #load(state: SavedTsc): void {
+    const { kilohertz, aheadOfFirst } = state
+    if (aheadOfFirst.length !== this.#vcpus.length) {
+      const reason = `it was saved with ${aheadOfFirst.length} vCPUs and has ${this.#vcpus.length}`
+      throw new TsvmmError('ERR_STATE_INVALID', { component: this.name, reason })
+    }
+    for (const vcpu of this.#vcpus) {
+      if (kilohertz !== 0 && kilohertz !== vcpu.tscKilohertz()) vcpu.setTscKilohertz(kilohertz)
+    }
+    this.#loaded = state
+  }
+
+  #goOnFrom({ stoppedAt, aheadOfFirst }: SavedTsc): void {
+    const [first] = this.#vcpus
+    if (first === undefined) return
+    const wanted = stoppedAt + this.#ticks(this.#time.hostNs() - this.#time.wentOnAtNs)
+    const offset = first.tscOffset()
+    const moved = offset === undefined ? undefined : offset + wanted - readCounter(first)
+    for (const [index, vcpu] of this.#vcpus.entries()) {
+      const ahead = aheadOfFirst[index] ?? 0n
+      if (moved !== undefined) vcpu.setTscOffset(modulo(moved + ahead))
+      else writeMsrs(vcpu, new Map([[timeStampCounter, modulo(wanted + ahead)]]))
+    }
+  }
+
+  #moveAll(ticks: bigint): void {
+    for (const vcpu of this.#vcpus) {
+      const offset = vcpu.tscOffset()
+      if (offset !== undefined) vcpu.setTscOffset(modulo(offset + ticks))
+    }
+  }
+
+  #ticks(ns: bigint): bigint {
+    return (ns * BigInt(this.#vcpus[0]?.tscKilohertz() ?? 0)) / 1_000_000n
+  }
+}
+
+function readCounter(vcpu: Vcpu): bigint {
+  return readMsrs(vcpu, Uint32Array.of(timeStampCounter)).get(timeStampCounter) ?? 0n
+}

@@ -1,0 +1,52 @@
+import { addon, type NativeMapping } from '../native/addon.ts'
+import type { NativeMemoryImage } from '../native/memory-image.ts'
+import { reasonOf, TsvmmError } from '../util/errors.ts'
+import type { MappedMemory, MappedRamOptions } from './mapped.native.ts'
+import { imagePageBytes, type RamImageLayer, type RamImageWriter, type RamImageWriterOptions } from './ram-image.ts'
+
+/** A writer for the RAM of a machine, which stays mapped for it. */
+export function createRamImageWriter(memory: MappedMemory, options: RamImageWriterOptions): RamImageWriter {
+  return new (addon().MemoryImageWriter)({ memory: memory.native, ...options })
+}
+
+/** Where the RAM of a machine comes from, other than from nothing. */
+export interface RamSource {
+  /** What a range begins as; where absent, it is filled. `offsetBytes` counts in image space. */
+  mappingOf?(offsetBytes: number, sizeBytes: number, options: MappedRamOptions): NativeMapping
+  /** Called once all ranges are there and still zero. */
+  fill?(memory: MappedMemory): Promise<void>
+}
+
+/** `cow`: RAM is a private mapping of the images, whose pages are read as they are touched; `copy`: all is read first. */
+export type RamRestoreMode = 'cow' | 'copy'
+
+/** RAM from the layers of a snapshot, newest first; their files may be closed once the machine is built. */
+export function ramFromLayers(layers: readonly RamImageLayer[], mode: RamRestoreMode, threads: number): RamSource {
+  const image = open(layers)
+  if (mode === 'copy') {
+    return {
+      fill: async memory => {
+        try {
+          await image.load(memory.native, threads)
+        } catch (cause) {
+          throw new TsvmmError('ERR_MEMORY_IMAGE', { reason: reasonOf(cause) }, { cause })
+        } finally {
+          image.close()
+        }
+      },
+    }
+  }
+  return {
+    mappingOf: (offsetBytes, sizeBytes, { mergeable, thp, prefault }) =>
+      image.map(offsetBytes / imagePageBytes, sizeBytes / imagePageBytes, { mergeable, thp, prefault }),
+    fill: async () => image.close(),
+  }
+}
+
+function open(layers: readonly RamImageLayer[]): NativeMemoryImage {
+  try {
+    return new (addon().MemoryImage)(layers)
+  } catch (cause) {
+    throw new TsvmmError('ERR_MEMORY_IMAGE', { reason: reasonOf(cause) }, { cause })
+  }
+}

@@ -1,0 +1,41 @@
+/**
+ * The guest's RAM in files. Image space is all RAM ranges one after the other, ascending by guest address; image page n has
+ * the 4096 bytes from n * 4096 on. Bitmaps have a bit a page, little-endian, in whole 64-bit words.
+ */
+
+export const imagePageBytes = 4096
+
+/** `image`: a sparse file, page n at n * 4096; `zstd`: compressed frames. An index says what is where. */
+export type RamImageForm = 'image' | 'zstd'
+
+export interface RamImageProgress {
+  readonly pagesDone: number
+  readonly pagesTotal: number
+  readonly bytesWritten: number
+}
+
+export interface RamImageWriterOptions {
+  /** An empty file, which stays the caller's. */
+  readonly fd: number
+  readonly form: RamImageForm
+  /** zstd's, -7 to 19. */
+  readonly level: number
+  readonly threads: number
+}
+
+/** Writes RAM into a file in one or several passes, none of them on this thread. */
+export interface RamImageWriter {
+  /** The pages of `present`, all where absent. Rejects with the code of what the file system said, ECANCELED after cancel(). */
+  write(present?: Uint8Array): Promise<void>
+  progress(): RamImageProgress
+  cancel(): void
+  /** Of all passes together. */
+  index(): Uint8Array<ArrayBuffer>
+  close(): void
+}
+
+/** A layer that has been read in: its file and its index. */
+export interface RamImageLayer {
+  readonly fd: number
+  readonly index: Uint8Array
+}

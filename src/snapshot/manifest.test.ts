@@ -1,0 +1,63 @@
+import test from 'ava'
+import fc from 'fast-check'
+import { formatManifest, type Manifest, parseManifest } from './manifest.ts'
+
+const manifest: Manifest = {
+  format: 1,
+  features: [],
+  id: '9f0c',
+  created: '2026-11-23T12:00:00.000Z',
+  writer: { name: 'tsvmm', version: '0.1.0' },
+  architecture: 'x86_64',
+  memory: { form: 'image', ranges: [{ guestAddress: 0, sizeBytes: 4096 }] },
+  components: [{ name: 'vm', schema: 'kvm-clock', version: 1, bytes: 32 }],
+  files: { 'state.bin': { bytes: 12, sha256: 'ab'.repeat(32) }, 'memory.img': { bytes: 4096 } },
+}
+
+const bytesOf = (value: unknown) => Buffer.from(JSON.stringify(value))
+
+test('a manifest is read as it was written', t => {
+  t.deepEqual(parseManifest(formatManifest(manifest)), manifest)
+})
+
+test('keys of a newer release that need nobody to know them are no harm', t => {
+  t.deepEqual(parseManifest(bytesOf({ ...manifest, comment: 'later' })), manifest)
+})
+
+test('what cannot be read is said in one line', t => {
+  const cases: readonly (readonly [unknown, string])[] = [
+    [{ ...manifest, format: 2 }, 'format 2 is newer than 1, the newest that is known here'],
+    [{ ...manifest, features: ['incremental'] }, 'it uses incremental, which is not known here'],
+    [{ ...manifest, architecture: 'sparc' }, 'architecture: must be one of x86_64, aarch64'],
+    [{ ...manifest, memory: { form: 'image', ranges: [] } }, 'memory.ranges: must be at least 1'],
+    [{ ...manifest, files: { a: { bytes: -1 } } }, 'files.a.bytes: must be at least 0'],
+    [{}, 'format: must be one of 1'],
+    [[], 'must be of type object'],
+  ]
+  for (const [value, message] of cases)
+    t.throws(() => parseManifest(bytesOf(value)), { instanceOf: TypeError, message })
+  t.throws(() => parseManifest(Buffer.from('{')), { message: 'is not JSON' })
+  t.throws(() => parseManifest(Uint8Array.of(0xff)), { message: 'is not JSON' })
+})
+
+test('whatever the bytes are, a manifest comes out or a reason', t => {
+  const isJudged = (bytes: Uint8Array) => {
+    try {
+      return parseManifest(bytes).format === 1
+    } catch (error) {
+      return error instanceof TypeError && !error.message.includes('\n')
+    }
+  }
+  const whole = formatManifest(manifest)
+  const flips = fc.array(fc.tuple(fc.nat(whole.length - 1), fc.nat(255)), { minLength: 1, maxLength: 4 })
+  fc.assert(
+    fc.property(flips, each => {
+      const bytes = Uint8Array.from(whole)
+      for (const [place, value] of each) bytes[place] = value
+      return isJudged(bytes)
+    }),
+    { numRuns: 1_000 },
+  )
+  fc.assert(fc.property(fc.jsonValue(), value => isJudged(bytesOf(value))))
+  t.pass()
+})

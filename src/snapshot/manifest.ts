@@ -1,0 +1,81 @@
+import * as z from 'zod/mini'
+import { TsvmmError } from '../util/errors.ts'
+import { describeIssue } from '../util/issues.ts'
+
+/** What a snapshot of another format would be misread as. */
+export const newestFormat = 1
+/** Files of a snapshot; which of the images there is depends on its form. */
+export const snapshotFiles = {
+  manifest: 'manifest.json',
+  config: 'config.json',
+  state: 'state.bin',
+  index: 'memory.index',
+  image: 'memory.img',
+  zstd: 'memory.zst',
+} as const
+
+const size = z.number().check(z.int(), z.gte(0), z.lte(Number.MAX_SAFE_INTEGER))
+const text = z.string().check(z.minLength(1), z.maxLength(1024))
+const digest = z.string().check(z.regex(/^[0-9a-f]{64}$/))
+
+/** Keys that are unknown here are no harm: what a reader must know of stands in `features`. */
+const manifestSchema = z.object({
+  format: z.literal(newestFormat),
+  /** What a reader must know beyond the format; a name that it does not know is a reason to refuse. */
+  features: z.array(text),
+  /** Of this snapshot alone. */
+  id: text,
+  created: text,
+  writer: z.object({ name: text, version: text }),
+  architecture: z.enum(['x86_64', 'aarch64']),
+  memory: z.object({
+    form: z.enum(['image', 'zstd']),
+    ranges: z.array(z.object({ guestAddress: size, sizeBytes: size })).check(z.minLength(1), z.maxLength(4096)),
+  }),
+  components: z.array(z.object({ name: text, schema: text, version: size, bytes: size })),
+  /** By name: how long each file is, and the digest of those that are read as a whole. */
+  files: z.record(z.string(), z.object({ bytes: size, sha256: z.optional(digest) })),
+})
+
+export type Manifest = z.output<typeof manifestSchema>
+
+/** Features that snapshots can have and this release knows. */
+const knownFeatures: readonly string[] = []
+
+/** Throws TypeError with a reason in one line for what is no manifest, or one of a format or with a feature unknown here. */
+export function parseManifest(bytes: Uint8Array): Manifest {
+  const value = parseJson(bytes)
+  const format: unknown = Reflect.get(Object(value), 'format')
+  if (typeof format === 'number' && format > newestFormat) {
+    throw new TypeError(`format ${format} is newer than ${newestFormat}, the newest that is known here`)
+  }
+  const result = z.safeParse(manifestSchema, value, { reportInput: true })
+  if (!result.success) {
+    const [issue] = result.error.issues
+    if (issue === undefined) throw new TypeError('is not valid')
+    const { path, reason } = describeIssue(issue)
+    throw new TypeError(path.length === 0 ? reason : `${path.join('.')}: ${reason}`)
+  }
+  const unknown = result.data.features.find(feature => !knownFeatures.includes(feature))
+  if (unknown !== undefined) throw new TypeError(`it uses ${unknown}, which is not known here`)
+  return result.data
+}
+
+export function formatManifest(manifest: Manifest): Uint8Array<ArrayBuffer> {
+  return Uint8Array.from(Buffer.from(`${JSON.stringify(manifest, undefined, 2)}\n`))
+}
+
+function parseJson(bytes: Uint8Array): unknown {
+  try {
+    return JSON.parse(new TextDecoder('utf8', { fatal: true }).decode(bytes))
+  } catch (cause) {
+    throw new TypeError('is not JSON', { cause })
+  }
+}
+
+/** The architectures that snapshots are told apart by. Throws ERR_NOT_SUPPORTED. */
+export function hostArchitecture(): Manifest['architecture'] {
+  if (process.arch === 'x64') return 'x86_64'
+  if (process.arch === 'arm64') return 'aarch64'
+  throw new TsvmmError('ERR_NOT_SUPPORTED', { what: `a host of architecture ${process.arch}` })
+}

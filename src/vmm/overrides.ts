@@ -1,0 +1,72 @@
+import * as z from 'zod/mini'
+import { TsvmmError } from '../util/errors.ts'
+
+const text = z.string().check(z.minLength(1))
+const flag = z.optional(z.boolean())
+const chardev = z.optional(z.strictObject({ mode: text, file: z.optional(text) }))
+
+/**
+ * What a machine finds elsewhere than where it was saved: fields of its devices by id, and of the parts that every machine
+ * has. All of them name things of the host; what the guest sees stays as it is.
+ */
+export const overridesSchema = z.strictObject({
+  disks: z.optional(z.record(z.string(), z.strictObject({ path: z.optional(text), direct: flag }))),
+  net: z.optional(
+    z.record(
+      z.string(),
+      z.strictObject({ tap: z.optional(text), fds: z.optional(z.array(z.number())), host_mac: z.optional(text) }),
+    ),
+  ),
+  serial: chardev,
+  console: chardev,
+  rng: z.optional(z.strictObject({ src: text })),
+  memory: z.optional(
+    z.strictObject({
+      ...{ shared: flag, hugepages: flag, hugepage_size: z.optional(z.number()), mergeable: flag },
+      ...{ prefault: flag, thp: flag },
+    }),
+  ),
+})
+
+export type Overrides = z.output<typeof overridesSchema>
+
+/** The saved configuration, to be checked as any other. Throws ERR_DEVICE_UNKNOWN for an id that it has not. */
+export function withOverrides(saved: unknown, overrides: Overrides): unknown {
+  const config: Record<string, unknown> = { ...Object(saved) }
+  for (const section of ['disks', 'net'] as const) {
+    config[section] = devicesWith(config[section], overrides[section] ?? {})
+  }
+  for (const section of ['serial', 'console', 'rng', 'memory'] as const) {
+    const changes = overrides[section]
+    if (changes === undefined) continue
+    // A target is another one as a whole; memory keeps what is not named.
+    config[section] = section === 'memory' ? merged(Object(config[section]), changes) : merged({}, changes)
+  }
+  return config
+}
+
+function devicesWith(saved: unknown, overrides: Readonly<Record<string, object>>): unknown[] {
+  const devices: unknown[] = Array.isArray(saved) ? saved : []
+  const idOf = (device: unknown): unknown => Reflect.get(Object(device), 'id')
+  for (const id of Object.keys(overrides)) {
+    if (!devices.some(device => idOf(device) === id)) throw new TsvmmError('ERR_DEVICE_UNKNOWN', { id })
+  }
+  return devices.map(device => {
+    const id = idOf(device)
+    const changes = typeof id === 'string' && Object.hasOwn(overrides, id) ? overrides[id] : undefined
+    return changes === undefined ? device : withChanges(Object(device), changes)
+  })
+}
+
+/** A card has its tap by name or by descriptor: the one that is given replaces the other. */
+function withChanges(device: object, changes: object): object {
+  const { tap, fds, ...others } = merged(device, changes)
+  if ('fds' in changes) return { ...others, fds }
+  if ('tap' in changes) return { ...others, tap }
+  return merged(device, changes)
+}
+
+/** What is absent or undefined is not changed. */
+function merged(one: object, changes: object): Record<string, unknown> {
+  return { ...one, ...Object.fromEntries(Object.entries(changes).filter(([, value]) => value !== undefined)) }
+}

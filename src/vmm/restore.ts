@@ -1,0 +1,88 @@
+import { availableParallelism } from 'node:os'
+import { parseVmConfig, type VmConfig } from '../config/vm-config.ts'
+import type { BuiltMachine, MachineBuilder } from '../machine/build.ts'
+import { snapshotError } from '../snapshot/error.ts'
+import type { OpenSnapshot } from '../snapshot/read.ts'
+import { loadAll } from '../state/walk.ts'
+import { type Overrides, withOverrides } from './overrides.ts'
+
+export interface RestoreOptions {
+  /**
+   * `cow`: memory is a private mapping of the snapshot's image, read as it is touched and shared with other machines of
+   * it, the default where that is possible; `copy`: all of it is read, and checked, first.
+   */
+  readonly mode?: 'cow' | 'copy'
+  /** It runs at once; otherwise it is paused where it was saved. */
+  readonly resume?: boolean
+  /** Of the guest: goes on where it was (the default), or jumps by the time that has passed since. */
+  readonly clock?: 'continue' | 'jump'
+  /** What is other than on the host that it was saved on. */
+  readonly overrides?: Overrides
+}
+
+/** More threads than this wait for the disk. */
+const mostThreads = 8
+
+/** The configuration of a saved machine, and how one is built that has its memory and its state. */
+export function restoredMachine(
+  snapshot: OpenSnapshot,
+  options: RestoreOptions,
+): { config: VmConfig; building(build: MachineBuilder): MachineBuilder } {
+  const config = parseVmConfig(withOverrides(snapshot.config, options.overrides ?? {}))
+  const ram = {
+    layers: [snapshot.memory],
+    mode: modeOf(snapshot, config, options.mode),
+    threads: Math.min(mostThreads, availableParallelism()),
+  }
+  const load = async (machine: BuiltMachine) => {
+    checkRanges(snapshot, machine)
+    await machine.components.pause()
+    loadAll(machine.components.components, snapshot.records)
+    if (options.clock === 'jump') machine.skipPause()
+  }
+  return {
+    config,
+    building: build => async (machineConfig, events, buildOptions) => {
+      const machine = await build(machineConfig, events, { ...buildOptions, ram })
+      try {
+        await load(machine)
+        return machine
+      } catch (error) {
+        await machine.components.close()
+        throw error
+      }
+    },
+  }
+}
+
+/** RAM that others share, or of huge pages, is no private mapping of a file. */
+function modeOf(
+  { path, manifest }: OpenSnapshot,
+  { memory }: VmConfig,
+  wanted: RestoreOptions['mode'],
+): 'cow' | 'copy' {
+  const obstacle =
+    manifest.memory.form !== 'image'
+      ? 'its memory is compressed'
+      : memory.shared
+        ? 'the machine has shared memory'
+        : memory.hugepages
+          ? 'the machine has huge pages'
+          : undefined
+  if (wanted === 'cow' && obstacle !== undefined) {
+    throw snapshotError(path, '', `it cannot be restored copy-on-write: ${obstacle}`)
+  }
+  return wanted ?? (obstacle === undefined ? 'cow' : 'copy')
+}
+
+/** A machine built from the configuration has the memory that was saved. */
+function checkRanges({ path, manifest }: OpenSnapshot, { ram }: BuiltMachine): void {
+  const { ranges } = manifest.memory
+  const isSame =
+    ranges.length === ram.ranges.length &&
+    ranges.every(({ guestAddress, sizeBytes }, index) => {
+      const range = ram.ranges[index]
+      return range?.guestAddress === guestAddress && range.sizeBytes === sizeBytes
+    })
+  if (!isSame) throw snapshotError(path, '', 'its memory is not where a machine of its configuration has it')
+}
