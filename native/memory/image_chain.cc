@@ -26,6 +26,15 @@ Result<> ImageChain::read_page(uint64_t page, ImageReader::Page into) const {
   return layers_[*layer]->read_page(page, into);
 }
 
+PageBitmap ImageChain::data_pages(uint64_t first, uint64_t pages) const {
+  PageBitmap data(pages);
+  for (auto page = first; page < first + pages; ++page) {
+    const auto layer = layer_of(page);
+    if (layer && layers_[*layer]->kind(page) == PageKind::kData) data.set(page - first);
+  }
+  return data;
+}
+
 std::optional<uint64_t> ImageChain::first_gap() const {
   for (uint64_t span = 0; span < spans(); ++span) {
     const auto missing = resolve(span, [](size_t, const SpanMask&) {});

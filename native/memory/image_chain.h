@@ -26,6 +26,8 @@ class ImageChain {
   std::optional<size_t> layer_of(uint64_t page) const;
   // As that layer has it; EBADMSG where none has.
   Result<> read_page(uint64_t page, ImageReader::Page into) const;
+  // Which of the pages [first, first + pages) are not zero; bit 0 is `first`. Within pages().
+  PageBitmap data_pages(uint64_t first, uint64_t pages) const;
   // The first page that no layer has.
   std::optional<uint64_t> first_gap() const;
 

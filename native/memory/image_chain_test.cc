@@ -120,12 +120,29 @@ TEST_P(ImageMappingTest, DiscardGivesZeroes) {
 }
 
 TEST_P(ImageMappingTest, CanBeWrittenAsTheNextImage) {
+  for (const bool is_discarded : {false, true}) {
+    MappingBudget budget;
+    auto mapping = mapped(budget);
+    change(mapping, random_, 50);
+    if (is_discarded) {
+      ASSERT_TRUE(mapping.low().discard());
+    }
+    change(mapping, random_, 50);
+    TemporaryFile file;
+    const auto chain = ImageChain::open({write_layer(mapping, file, ImageForm::kZstd)}).value();
+    EXPECT_TRUE(loaded(*chain) == mapping.contents());
+  }
+}
+
+// Reading a hole of the file would fill the host's page cache with zeroes.
+TEST_P(ImageMappingTest, WritingTheNextImageReadsNoHoles) {
   MappingBudget budget;
   auto mapping = mapped(budget);
-  change(mapping, random_, 50);
+  const auto before = resident_pages(mapping.low());
+  ASSERT_LT(before, kLowPages);
   TemporaryFile file;
-  const auto chain = ImageChain::open({write_layer(mapping, file, ImageForm::kZstd)}).value();
-  EXPECT_TRUE(loaded(*chain) == mapping.contents());
+  write_layer(mapping, file, ImageForm::kImage);
+  EXPECT_LE(resident_pages(mapping.low()), before);
 }
 
 TEST_P(ImageMappingTest, WhatCannotBeMappedIsRefused) {

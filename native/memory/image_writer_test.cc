@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
-#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 
@@ -172,12 +171,6 @@ TEST(ImageFileTest, ZeroPagesAreHolesAlsoWhenTheyBecameZeroLater) {
   EXPECT_EQ(writer->index().value().data.count(), 0u);
 }
 
-size_t resident_pages(const Mapping& mapping) {
-  std::vector<unsigned char> pages(mapping.size() / kPageBytes);
-  EXPECT_EQ(mincore(mapping.host(), mapping.size(), pages.data()), 0);
-  return static_cast<size_t>(std::ranges::count_if(pages, [](unsigned char page) { return (page & 1) != 0; }));
-}
-
 // A snapshot of a machine that uses little of its memory must not make it use all.
 TEST(ImageFileTest, UntouchedMemoryIsNotTouched) {
   for (const auto& kind : {MappingOptions{}, MappingOptions{.backing = Backing::kMemfd, .shared = true}}) {
@@ -192,11 +185,21 @@ TEST(ImageFileTest, UntouchedMemoryIsNotTouched) {
 }
 
 TEST(ImageFileTest, WhatAPagerHasYetToSupplyIsReadAndNotTakenForZero) {
-  TemporaryFile file;
-  Ram ram;
-  ram.low().set_paged(true);
-  write_layer(ram, file, ImageForm::kImage);
-  EXPECT_EQ(resident_pages(ram.low()), kLowPages);
+  for (const auto& kind : {MappingOptions{}, MappingOptions{.backing = Backing::kMemfd, .shared = true}}) {
+    TemporaryFile file;
+    Ram ram(kind);
+    PageBitmap contents(kLowPages);
+    contents.set(5);
+    contents.set(kLowPages - 1);
+    ram.low().set_contents(std::make_shared<const PageBitmap>(contents));
+    write_layer(ram, file, ImageForm::kImage);
+    EXPECT_GE(resident_pages(ram.low()), 2u);
+    EXPECT_LT(resident_pages(ram.low()), kLowPages);
+    ASSERT_TRUE(ram.low().discard());
+    EXPECT_FALSE(ram.low().contents());
+    write_layer(ram, file, ImageForm::kImage);
+    EXPECT_EQ(resident_pages(ram.low()), 0u);
+  }
 }
 
 TEST(ImageFileTest, OptionsOutOfRangeAreRefused) {

@@ -97,6 +97,7 @@ Result<std::shared_ptr<Mapping>> map_layers(const ImageChain& chain, uint64_t fi
       if (!done) return done;
     }
     budget.runs -= mapped_runs;
+    mapping.set_contents(std::make_shared<const PageBitmap>(chain.data_pages(first_page, options.size / kPageBytes)));
     return Unit{};
   });
 }

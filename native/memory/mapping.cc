@@ -189,19 +189,32 @@ Result<> Mapping::overlay(uint64_t offset, uint64_t size, int fd, uint64_t file_
 Result<> Mapping::discard() {
   if (!shows_file_) {
     if (madvise(host_, size_, options_.shared ? MADV_REMOVE : MADV_DONTNEED) != 0) return last_failure("madvise");
+    set_contents(nullptr);
     return Unit{};
   }
   // The file would show again.
   if (auto replaced = overlay(0, size_, -1, 0); !replaced) return replaced.failure();
   shows_file_ = false;
+  set_contents(nullptr);
   return advise();
 }
 
+void Mapping::set_contents(std::shared_ptr<const PageBitmap> contents) {
+  std::lock_guard lock(mutex_);
+  contents_ = std::move(contents);
+}
+
+std::shared_ptr<const PageBitmap> Mapping::contents() const {
+  std::lock_guard lock(mutex_);
+  return contents_;
+}
+
 Mapping::Untouched Mapping::untouched() const {
-  if (is_paged_ || shows_file_ || options_.backing == MappingOptions::Backing::kFile) return Untouched::kUnknown;
+  if (shows_file_ && !contents()) return Untouched::kUnknown;
   if (!options_.shared) return Untouched::kNotInPageTable;
-  // Without a descriptor, or on hugetlbfs, nobody says what another process touched.
-  return fd_.is_open() && options_.huge_page_size == 0 ? Untouched::kHole : Untouched::kUnknown;
+  // Without a memfd, or on hugetlbfs, nobody says what another process touched.
+  const bool is_memfd = options_.backing == MappingOptions::Backing::kMemfd && options_.huge_page_size == 0;
+  return is_memfd ? Untouched::kHole : Untouched::kUnknown;
 }
 
 }  // namespace tsvmm

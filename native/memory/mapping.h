@@ -6,8 +6,10 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <string>
 
+#include "memory/page_bitmap.h"
 #include "sys/result.h"
 #include "sys/unique_fd.h"
 
@@ -54,8 +56,11 @@ class Mapping {
   // copy of a file.
   Result<> discard();
 
-  // Any thread. While somebody supplies pages at their first touch, an untouched page says nothing of its contents.
-  void set_paged(bool is_paged) { is_paged_ = is_paged; }
+  // Any thread. The pages of the mapping that are not zero although nobody touched them: the image's that it shows, or
+  // that a pager supplies from. Until discard(), which makes it nullptr.
+  void set_contents(std::shared_ptr<const PageBitmap> contents);
+  std::shared_ptr<const PageBitmap> contents() const;
+  // Of the pages that are not in contents().
   Untouched untouched() const;
 
  private:
@@ -67,7 +72,8 @@ class Mapping {
   MappingOptions options_;
   UniqueFd fd_;
   std::atomic<bool> shows_file_;
-  std::atomic<bool> is_paged_ = false;
+  mutable std::mutex mutex_;
+  std::shared_ptr<const PageBitmap> contents_;
 };
 
 }  // namespace tsvmm

@@ -47,6 +47,13 @@ void add_allocated(SpanMask& mask, unsigned first, const ImageSpace::Piece& piec
   }
 }
 
+void add_contents(SpanMask& mask, const PageBitmap& contents, unsigned first, const ImageSpace::Piece& piece) {
+  const auto in_mapping = static_cast<uint64_t>(piece.host - piece.mapping->host()) / kPageBytes;
+  for (unsigned page = 0; page < piece.pages; ++page) {
+    if (contents.test(in_mapping + page)) set(mask, first + page);
+  }
+}
+
 }  // namespace
 
 Residency::Residency() : pagemap_(::open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC)) {}
@@ -56,6 +63,7 @@ SpanMask Residency::touched(const ImageSpace& space, uint64_t span, const SpanMa
   SpanMask touched{};
   space.for_each_piece(first, std::min<uint64_t>(kSpanPages, space.pages() - first), [&](uint64_t page, auto piece) {
     const auto in_span = static_cast<unsigned>(page - first);
+    if (const auto contents = piece.mapping->contents()) add_contents(touched, *contents, in_span, piece);
     switch (piece.mapping->untouched()) {
       case Mapping::Untouched::kNotInPageTable:
         if (pagemap_.is_open()) return add_resident(touched, pagemap_.get(), in_span, piece);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <gtest/gtest.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -112,6 +113,12 @@ class Ram {
   std::shared_ptr<Mapping> high_;
   GuestMemory memory_;
 };
+
+inline size_t resident_pages(const Mapping& mapping) {
+  std::vector<unsigned char> pages(mapping.size() / kPageBytes);
+  EXPECT_EQ(mincore(mapping.host(), mapping.size(), pages.data()), 0);
+  return static_cast<size_t>(std::ranges::count_if(pages, [](unsigned char page) { return (page & 1) != 0; }));
+}
 
 // Changes some pages and says which.
 inline PageBitmap change(Ram& ram, std::mt19937_64& random, unsigned changes) {
