@@ -98,7 +98,7 @@ std::optional<ImageFault> verify_image(const ImageChain& chain, unsigned threads
     auto& buffer = buffers[worker];
     for (size_t layer = 0; layer < chain.layers().size(); ++layer) {
       const auto& reader = *chain.layers()[layer];
-      const auto read = reader.read_span(span, ~SpanMask{}, buffer, [](uint64_t, ImageReader::ConstPage) {});
+      const auto read = reader.verify_span(span, buffer);
       if (!read) return first_fault.set({read.failure(), layer, buffer.failed_page()});
       job.pages_done += std::min<uint64_t>(kSpanPages, chain.pages() - span * kSpanPages);
     }

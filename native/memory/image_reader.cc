@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "memory/crc32c.h"
+#include "memory/zero_page.h"
 
 namespace tsvmm {
 
@@ -17,6 +18,7 @@ namespace {
 
 constexpr Failure kChecksum{EBADMSG, "memory image: checksum"};
 constexpr Failure kTooShort{EBADMSG, "memory image: the file is too short"};
+constexpr Failure kNotZero{EBADMSG, "memory image: data where there should be none"};
 constexpr Failure kFrame{EBADMSG, "memory image: compressed data"};
 
 // Where a page of the span is among its data pages.
@@ -106,6 +108,32 @@ Result<> ImageReader::read_span(uint64_t span, const SpanMask& wanted, SpanBuffe
     }
   });
   return read;
+}
+
+Result<> ImageReader::verify_span(uint64_t span, SpanBuffer& buffer) const {
+  const auto read = read_span(span, index_.data.span(span), buffer, [](uint64_t, ConstPage) {});
+  if (!read || index_.form == ImageForm::kZstd) return read;
+  return check_zeroes(span, buffer);
+}
+
+// Holes are not read.
+Result<> ImageReader::check_zeroes(uint64_t span, SpanBuffer& buffer) const {
+  const auto first = span * kSpanPages;
+  const auto end = std::min(first + kSpanPages, pages());
+  std::array<std::byte, kPageBytes> bytes;
+  for (auto page = first; page < end; ++page) {
+    if (index_.data.test(page)) continue;
+    const auto data = lseek(fd_.get(), static_cast<off_t>(page * kPageBytes), SEEK_DATA);
+    if (data < 0 && errno == ENXIO) break;
+    // Nobody says where the holes are: all is read.
+    if (data >= 0) page = std::max(page, static_cast<uint64_t>(data) / kPageBytes);
+    if (page >= end) break;
+    if (index_.data.test(page)) continue;
+    buffer.failed_page_ = page;
+    if (auto read = read_exactly(bytes, page * kPageBytes); !read) return read;
+    if (!is_zero(bytes)) return kNotZero;
+  }
+  return Unit{};
 }
 
 Result<> ImageReader::read_exactly(std::span<std::byte> into, uint64_t offset) const {

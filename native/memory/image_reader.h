@@ -64,6 +64,9 @@ class ImageReader {
   // Calls take(page, bytes) for every data page of `wanted`, ascending; `bytes` is gone when it returns.
   Result<> read_span(uint64_t span, const SpanMask& wanted, SpanBuffer& buffer,
                      const std::function<void(uint64_t page, ConstPage bytes)>& take) const;
+  // Reads and checks all of the span; in the image form also that what is no data page is zero in the file, as a
+  // mapping shows it.
+  Result<> verify_span(uint64_t span, SpanBuffer& buffer) const;
 
  private:
   static constexpr size_t kCachedSpans = 8;
@@ -76,6 +79,7 @@ class ImageReader {
   ImageReader(UniqueFd fd, ImageIndex index) : fd_(std::move(fd)), index_(std::move(index)) {}
   Result<> read_exactly(std::span<std::byte> into, uint64_t offset) const;
   bool matches(uint64_t page, ConstPage bytes) const;
+  Result<> check_zeroes(uint64_t span, SpanBuffer& buffer) const;
   Result<> read_frame(uint64_t span, SpanBuffer& buffer) const;
   Result<std::shared_ptr<const std::vector<std::byte>>> cached_span(uint64_t span) const;
 

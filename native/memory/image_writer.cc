@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "memory/crc32c.h"
+#include "memory/zero_page.h"
 
 namespace tsvmm {
 
@@ -19,19 +20,6 @@ constexpr int kHighestLevel = 19;
 constexpr std::array<std::byte, kPageBytes> kZeroPage{};
 
 using Page = std::span<std::byte, kPageBytes>;
-
-bool is_zero(std::span<const std::byte, kPageBytes> page) {
-  // Small enough to leave early, large enough for whole vector registers.
-  constexpr size_t kBlock = 32;
-  for (size_t offset = 0; offset < kPageBytes; offset += kBlock * sizeof(uint64_t)) {
-    std::array<uint64_t, kBlock> words;
-    std::memcpy(words.data(), page.data() + offset, sizeof words);
-    uint64_t any = 0;
-    for (const auto word : words) any |= word;
-    if (any != 0) return false;
-  }
-  return true;
-}
 
 Result<> write_all(int fd, std::span<const std::byte> bytes, uint64_t offset) {
   while (!bytes.empty()) {

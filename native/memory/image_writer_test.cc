@@ -202,6 +202,25 @@ TEST(ImageFileTest, WhatAPagerHasYetToSupplyIsReadAndNotTakenForZero) {
   }
 }
 
+TEST(ImageFileTest, DataWhereThereShouldBeNoneIsFound) {
+  std::mt19937_64 random(5);
+  TemporaryFile file;
+  Ram ram;
+  for (uint64_t page = 0; page < kRamPages; page += 3) ram.fill(page, random);
+  const auto chain = ImageChain::open({write_layer(ram, file, ImageForm::kImage)}).value();
+  for (const uint64_t page : {1ul, 2ul, 257ul, kRamPages - 1}) {
+    ASSERT_NE(page % 3, 0u);
+    file.flip(page * kPageBytes + 77, 1);
+    SpanJob job;
+    const auto fault = verify_image(*chain, 2, job);
+    ASSERT_TRUE(fault) << page;
+    EXPECT_EQ(fault->page, page);
+    file.flip(page * kPageBytes + 77, 1);
+  }
+  SpanJob job;
+  EXPECT_FALSE(verify_image(*chain, 2, job)) << "zeroes that were written are as good as a hole";
+}
+
 TEST(ImageFileTest, OptionsOutOfRangeAreRefused) {
   TemporaryFile file;
   Ram ram;

@@ -44,7 +44,7 @@ export interface NativeMemoryImageWriter {
 }
 
 export interface MemoryLayer {
-  /** The memory file. Duplicated. Nobody may write or cut it while a mapping of it lives. */
+  /** The memory file. Duplicated; its offset moves. Nobody may write or cut it while a mapping of it lives. */
   readonly fd: number
   readonly index: Uint8Array
 }
@@ -59,7 +59,10 @@ export interface NativeMemoryImage {
    * newest) and page, where the file is not what was written or no layer has the page.
    */
   load(memory: NativeGuestMemory, threads: number): Promise<void>
-  /** Reads all of every layer and checks it; EBADMSG as `load`. A lone incremental layer can be checked, too. */
+  /**
+   * Reads all of every layer and checks it, also that a file of form `image` is zero where no page of data is, as `map` shows
+   * that; EBADMSG as `load`. A lone incremental layer can be checked, too.
+   */
   verify(threads: number): Promise<void>
   /**
    * A private copy-on-write mapping of the pages [firstPage, firstPage + pages) of the chain, normal pages only; checksums
