@@ -32,6 +32,7 @@ function aPort() {
   let mapped: { updateSpans(): void } | undefined
   const serial = new Serial({ name: '__serial', interrupt, chardev, onSpans: () => mapped?.updateSpans() })
   mapped = bus.map('pio', base, serial)
+  serial.resume()
   const out = (register: number, value: number) => bus.write('pio', base + register, 1, value)
   const inb = (register: number) => bus.read('pio', base + register, 1)
   return {
@@ -488,4 +489,17 @@ test('whatever its state, a port keeps it', async t => {
   const { serial } = aPort()
   await serial.pause()
   holdsItsState(t, serial, { runs: 500 })
+})
+
+test('what is typed before a machine goes on is for the guest that was loaded into it', async t => {
+  const { serial } = aPort()
+  await serial.pause()
+  const chardev = new FakeChardev()
+  const interrupt = { pulse: () => {}, setLevel: () => {} }
+  const other = new Serial({ name: '__serial', interrupt, chardev, onSpans: () => {} })
+  chardev.type('early')
+  await other.pause()
+  moveState(serial, other)
+  other.resume()
+  t.is(other.read(data, 1), 'e'.charCodeAt(0))
 })

@@ -87,7 +87,8 @@ export class Serial implements Component, RegisterWindow {
   #output: number[] = []
   #isTransmitting = false
   #isInputWanted = true
-  #isPaused = false
+  /** As built: what comes before the machine runs is for the guest that is loaded into it, if one is. */
+  #isPaused = true
 
   constructor({ name, interrupt, chardev, onSpans }: SerialOptions) {
     this.name = name
