@@ -1,0 +1,60 @@
+import { mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import test, { type ExecutionContext } from 'ava'
+import { settled } from '../config/settle.ts'
+import { parseVmConfig } from '../config/vm-config.ts'
+import { loadAll, saveAll } from '../state/walk.ts'
+import { buildMachine } from './build.ts'
+import { stateSchemas } from './state-schemas.ts'
+
+/** With every kind of component but a card, which needs a network of the host's. */
+function aConfig(t: ExecutionContext) {
+  const place = mkdtempSync(join(tmpdir(), 'tsvmm-travel-'))
+  t.teardown(() => rmSync(place, { recursive: true, force: true }))
+  const disk = join(place, 'disk')
+  writeFileSync(disk, '')
+  truncateSync(disk, 1024 * 1024)
+  return settled(
+    parseVmConfig({
+      payload: { kernel: '/nowhere' },
+      cpus: { boot_vcpus: 2 },
+      memory: { size: 64 * 1024 * 1024 },
+      disks: [{ path: disk, readonly: true }],
+      console: { mode: 'Null' },
+    }),
+  )
+}
+
+async function aMachine(t: ExecutionContext, config: ReturnType<typeof aConfig>) {
+  const nothing = () => {}
+  const events = {
+    ...{ powerOff: nothing, reset: nothing, crash: nothing, debugCode: nothing, needsReset: nothing, quit: nothing },
+  }
+  const machine = await buildMachine(config, events)
+  t.teardown(() => machine.components.close())
+  await machine.components.pause()
+  return machine.components.components
+}
+
+test('what every component of a machine saves, the one of another machine loads and saves again', async t => {
+  const config = aConfig(t)
+  const [one, other] = [await aMachine(t, config), await aMachine(t, config)]
+  const records = saveAll(one)
+  loadAll(other, records)
+  const again = saveAll(other)
+  t.deepEqual(
+    again.map(({ component }) => component),
+    records.map(({ component }) => component),
+  )
+  for (const [place, { component, body }] of records.entries()) t.deepEqual(again[place]?.body, body, component)
+})
+
+test('every record has a schema in the list, and every component says what travels', async t => {
+  const components = await aMachine(t, aConfig(t))
+  const known = new Set(stateSchemas.map(({ id }) => id))
+  for (const { name, state } of components) {
+    if (state.kind === 'saved') t.true(known.has(state.part.schema.id), name)
+    else t.is(state.kind, 'stateless', name)
+  }
+})
