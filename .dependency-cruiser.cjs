@@ -22,7 +22,7 @@ const layers = {
   snapshot: ['util', 'config', 'state', 'memory', 'native', 'machine'],
   vmm: ['util', 'config', 'machine', 'hypervisor', 'state', 'memory', 'snapshot'],
   api: ['util', 'config', 'snapshot', 'vmm', 'native'],
-  cli: ['util', 'config', 'vmm', 'api'],
+  cli: ['util', 'config', 'snapshot', 'vmm', 'api'],
 }
 
 const forbidden = Object.entries(layers).map(([layer, allowed]) => ({

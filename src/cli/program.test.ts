@@ -102,6 +102,17 @@ test('the version has its own line first, or the one that clients of Cloud Hyper
   t.regex(versionText('/usr/bin/cloud-hypervisor'), /^cloud-hypervisor v53\.0\ntsvmm v\S+$/)
 })
 
+test('what is done with a snapshot needs no machine', t => {
+  const chosen: unknown[] = []
+  const program = createProgram(
+    'tsvmm',
+    () => t.fail(),
+    tool => chosen.push(tool),
+  )
+  program.parse(['snapshot', 'inspect', '/s', '--json'], { from: 'user' })
+  t.deepEqual(chosen, [{ tool: 'inspect', path: '/s', isJson: true }])
+})
+
 test('help and reference tell of every flag and key', t => {
   const help = createProgram('tsvmm').helpInformation()
   const page = readFileSync(reference, 'utf8')

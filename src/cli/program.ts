@@ -3,10 +3,25 @@ import { reasonOf, TsvmmError } from '../util/errors.ts'
 import { type ChosenCommand, type RemoteCommand, remoteCommands } from './commands.ts'
 import { addFlags, flagsAmong, helpOf, machineFlags, unsupportedFlag } from './flags.ts'
 import { hintFor } from './grammar.ts'
+import type { SnapshotTool } from './snapshot-tools.ts'
 import { versionText } from './version.ts'
 
-/** The program's flags, commands and help, without anything that it does: `onCommand` takes the command that was given. */
-export function createProgram(invokedAs: string, onCommand: (chosen: ChosenCommand) => void = () => {}): Command {
+/** Commands that need no machine: the file or directory that they are for, and how its answer is printed. */
+interface ChosenTool {
+  readonly tool: SnapshotTool
+  readonly path: string
+  readonly isJson: boolean
+}
+
+/**
+ * The program's flags, commands and help, without anything that it does: `onCommand` and `onTool` take the command that was
+ * given.
+ */
+export function createProgram(
+  invokedAs: string,
+  onCommand: (chosen: ChosenCommand) => void = () => {},
+  onTool: (chosen: ChosenTool) => void = () => {},
+): Command {
   const program = new Command('tsvmm')
     .description(
       'Runs a virtual machine until it powers off. Flags, keys and defaults are those of Cloud Hypervisor.\n' +
@@ -23,11 +38,14 @@ export function createProgram(invokedAs: string, onCommand: (chosen: ChosenComma
     .configureHelp({ sortOptions: false })
     .action(() => {})
   addFlags(program)
-  for (const command of remoteCommands) addCommand(program, command, onCommand)
+  for (const command of remoteCommands) {
+    const added = addCommand(program, command, onCommand)
+    if (command.name === 'snapshot') addTools(added, onTool)
+  }
   return program
 }
 
-function addCommand(program: Command, command: RemoteCommand, onCommand: (chosen: ChosenCommand) => void): void {
+function addCommand(program: Command, command: RemoteCommand, onCommand: (chosen: ChosenCommand) => void): Command {
   const added = program
     .command(`${command.name}${argumentOf(command)}`)
     .description(descriptionOf(command))
@@ -35,6 +53,23 @@ function addCommand(program: Command, command: RemoteCommand, onCommand: (chosen
     .option('--json', 'print the answer as it comes')
     .allowExcessArguments(false)
   added.action(() => onCommand({ command, argument: added.args[0], isJson: added.opts()['json'] === true }))
+  return added
+}
+
+export const snapshotTools: Readonly<Record<SnapshotTool, string>> = {
+  inspect: 'say what is in one, whatever machine it is of',
+  verify: 'read all of one and say what is wrong with it',
+}
+
+function addTools(snapshot: Command, onTool: (chosen: ChosenTool) => void): void {
+  for (const tool of ['inspect', 'verify'] as const) {
+    const added = snapshot
+      .command(`${tool} <directory>`)
+      .description(snapshotTools[tool])
+      .option('--json', 'print it as JSON')
+      .allowExcessArguments(false)
+    added.action(() => onTool({ tool, path: added.args[0] ?? '', isJson: added.optsWithGlobals()['json'] === true }))
+  }
 }
 
 function argumentOf({ takesBody, keys }: RemoteCommand): string {
@@ -49,9 +84,16 @@ function descriptionOf({ summary, keys }: RemoteCommand): string {
 /** Runs the command line; returns the exit code: 0, 1 for a failure, 2 for wrong usage. Errors are one line on stderr. */
 export async function main(argv: readonly string[]): Promise<number> {
   let chosen: ChosenCommand | undefined
-  const program = createProgram(argv[1] ?? 'tsvmm', command => {
-    chosen = command
-  })
+  let chosenTool: ChosenTool | undefined
+  const program = createProgram(
+    argv[1] ?? 'tsvmm',
+    command => {
+      chosen = command
+    },
+    tool => {
+      chosenTool = tool
+    },
+  )
   let verbosity = 0
   try {
     program.parse(argv)
@@ -62,6 +104,11 @@ export async function main(argv: readonly string[]): Promise<number> {
       throw new TsvmmError('ERR_OPTION_INVALID', { option: unsupported, reason: 'is not supported yet' })
     }
     // Loaded only now: wrong usage and help need neither the schema nor the machine.
+    if (chosenTool !== undefined) {
+      const { tool, path, isJson } = chosenTool
+      const { runSnapshotTool } = await import('./snapshot-tools.ts')
+      return await runSnapshotTool(tool, path, isJson)
+    }
     if (chosen?.command.name === 'restore' && flags['apiSocket'] === undefined) {
       const { runMachine } = await import('./run.ts')
       return await runMachine({ ...flags, restore: chosen.argument ?? '', resumes: true }, verbosity)

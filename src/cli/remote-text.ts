@@ -52,7 +52,7 @@ function list(value: unknown): JsonObject[] {
 }
 
 /** Columns as wide as their widest cell. What a guest or a file named must not steer the terminal. */
-function table(rows: readonly (readonly string[])[]): string {
+export function table(rows: readonly (readonly string[])[]): string {
   const clean = rows.map(row => row.map(cell => cell.replaceAll(/\p{Cc}/gu, '?')))
   const widths: number[] = []
   for (const row of clean)

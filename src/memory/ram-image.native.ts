@@ -1,3 +1,4 @@
+import { availableParallelism } from 'node:os'
 import { addon, type NativeMapping } from '../native/addon.ts'
 import type { NativeMemoryImage } from '../native/memory-image.ts'
 import { reasonOf, TsvmmError } from '../util/errors.ts'
@@ -8,6 +9,9 @@ import { imagePageBytes, type RamImageLayer, type RamImageWriter, type RamImageW
 export function createRamImageWriter(memory: MappedMemory, options: RamImageWriterOptions): RamImageWriter {
   return new (addon().MemoryImageWriter)({ memory: memory.native, ...options })
 }
+
+/** More than these wait for the disk. */
+const mostThreads = 8
 
 /** Where the RAM of a machine comes from, other than from nothing. */
 export interface RamSource {
@@ -48,5 +52,20 @@ function open(layers: readonly RamImageLayer[]): NativeMemoryImage {
     return new (addon().MemoryImage)(layers)
   } catch (cause) {
     throw new TsvmmError('ERR_MEMORY_IMAGE', { reason: reasonOf(cause) }, { cause })
+  }
+}
+
+/** Reads all of the layers. Throws ERR_MEMORY_IMAGE naming layer and page that are not what was written. */
+export async function verifyRamImage(
+  layers: readonly RamImageLayer[],
+  threads = availableParallelism(),
+): Promise<void> {
+  const image = open(layers)
+  try {
+    await image.verify(Math.min(mostThreads, threads))
+  } catch (cause) {
+    throw new TsvmmError('ERR_MEMORY_IMAGE', { reason: reasonOf(cause) }, { cause })
+  } finally {
+    image.close()
   }
 }
