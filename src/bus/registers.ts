@@ -7,8 +7,9 @@
  * access is not 4 bytes wide; `trap` asks the device. Writes: `bytes` stores the bits set in `mask` (all where there is
  * none) into the shared bytes; `post` hands the write to the device without waiting, in order, before any later trap of
  * that vCPU; `ignore` drops it; `trap` waits for the device; `change` does so where the write would change a bit that is
- * set in `mask` of what a read answers, and drops it otherwise. `ecam` makes the access again in the ECAM of PCI, at the place that the window's first register (CONFIG_ADDRESS,
- * PCI Local Bus 3.0 §3.2.2.3.2) and the offset within the span name. What no span covers reads as ones and ignores writes.
+ * set in `mask` of what a read answers, and drops it otherwise. `ecam` makes the access again in the ECAM of PCI, at the
+ * place that the window's first register (CONFIG_ADDRESS, PCI Local Bus 3.0 §3.2.2.3.2) and the offset within the span
+ * name. What no span covers reads as ones and ignores writes.
  */
 export interface Span {
   /** First byte within the window. */
