@@ -273,4 +273,5 @@ const registerFileBytes: Readonly<Record<string, number>> = {
   events: 64,
   debugregs: 128,
   'mp-state': 4,
+  'nested-state': 128,
 }

@@ -29,6 +29,7 @@ export const kvmCapabilities = {
   x2apicApi: 129,
   kvmclockCtrl: 76,
   tscDeadlineTimer: 72,
+  nestedState: 157,
 } as const
 
 /** The system side: what the host's KVM can do. */

@@ -233,6 +233,7 @@ export class X86Machine implements BuiltMachine {
   #addVcpus(kvm: Kvm, host: readonly CpuidEntry[]): void {
     const { cpus } = this.#config
     const msrIndices = kvm.msrIndices()
+    const hasNestedState = kvm.checkExtension(kvmCapabilities.nestedState) > 0
     const counters = this.components.add(new X86TimeStampCounters(this.#clock))
     for (const [index, apicId] of apicIdsOf(cpus.boot_vcpus, this.#topology).entries()) {
       const vcpu = this.#vm.createVcpu(apicId)
@@ -246,7 +247,9 @@ export class X86Machine implements BuiltMachine {
       })
       const affinity = cpus.affinity.find(entry => entry.vcpu === index)?.host_cpus
       this.vcpus.push(
-        this.components.add(new X86Vcpu({ index, vcpu, cpuid: encodeCpuid(cpuid), msrIndices, affinity })),
+        this.components.add(
+          new X86Vcpu({ index, vcpu, cpuid: encodeCpuid(cpuid), msrIndices, affinity, hasNestedState }),
+        ),
       )
     }
   }

@@ -1,10 +1,12 @@
 import { defineState, type StateOf } from '../state/schema.ts'
-import { bytes, list, object, u32, u64 } from '../state/shapes.ts'
+import { bytes, list, object, optional, u32, u64 } from '../state/shapes.ts'
 
 /** More than KVM has of any of these. */
 const mostMsrs = 4096
 const mostCpuidBytes = 256 * 40
 const mostXsaveBytes = 64 * 1024
+const nestedHeaderBytes = 128
+const mostNestedBytes = nestedHeaderBytes + 8192
 
 /** Registers as the structures of <asm/kvm.h>, whose layouts the kernel keeps. */
 export const x86VcpuState = defineState(
@@ -20,6 +22,8 @@ export const x86VcpuState = defineState(
     debugregs: bytes(128),
     lapic: bytes(1024),
     events: bytes(64),
+    /** struct kvm_nested_state; absent where the hypervisor has none. */
+    nestedState: optional(bytes(nestedHeaderBytes, mostNestedBytes)),
     msrs: list(object({ index: u32, value: u64 }), mostMsrs),
   }),
 )

@@ -6,10 +6,10 @@ import { X86Vcpu } from './x86_64-vcpu.ts'
 const lstar = 0xc000_0082
 const deadline = 0x6e0
 
-function aVcpu() {
+function aVcpu(hasNestedState = true) {
   const fake = new FakeVirtualMachine().createVcpu(0)
   const vcpu = new X86Vcpu({
-    ...{ index: 0, vcpu: fake, cpuid: new Uint8Array(40), affinity: undefined },
+    ...{ index: 0, vcpu: fake, cpuid: new Uint8Array(40), affinity: undefined, hasNestedState },
     msrIndices: Uint32Array.of(0x10, deadline, lstar),
   })
   return { fake, vcpu }
@@ -55,6 +55,20 @@ test('MSRs that the hypervisor does not read are left out, those behind them are
   other.vcpu.resume()
   t.is(other.fake.msrs.get(deadline), 9n)
   t.false(other.fake.msrs.has(lstar))
+})
+
+test('a guest that runs guests goes on only where the hypervisor takes them over', t => {
+  const { fake, vcpu } = aVcpu()
+  const nested = new Uint8Array(128)
+  fake.setRegisters('nested-state', nested)
+  const able = aVcpu()
+  moveState(vcpu, able.vcpu)
+  t.deepEqual(able.fake.getRegisters('nested-state'), nested)
+  t.notThrows(() => moveState(vcpu, aVcpu(false).vcpu), 'it runs none')
+  nested[0] = 1
+  fake.setRegisters('nested-state', nested)
+  const message = 'vcpu0: its guest runs guests of its own, and this host cannot take them over'
+  t.throws(() => moveState(vcpu, aVcpu(false).vcpu), { code: 'ERR_STATE_INVALID', message })
 })
 
 test('whatever its state, a vCPU keeps it', t => holdsItsState(t, aVcpu().vcpu, { exact: false }))

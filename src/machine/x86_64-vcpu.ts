@@ -11,7 +11,7 @@ import { formatRegisters } from '../hypervisor/x86_64/register-dump.ts'
 import { addressMap } from '../platform/x86_64/address-map.ts'
 import { saved } from '../state/carried.ts'
 import type { Component } from '../state/component.ts'
-import { readUint } from '../util/bytes.ts'
+import { readNumber, readUint } from '../util/bytes.ts'
 import { TsvmmError } from '../util/errors.ts'
 import { type SavedX86Vcpu, x86VcpuState } from './x86_64-vcpu-state.ts'
 
@@ -19,6 +19,8 @@ import { type SavedX86Vcpu, x86VcpuState } from './x86_64-vcpu-state.ts'
 const powerOnFiles = ['mp-state', 'sregs', 'regs', 'xcrs', 'xsave', 'debugregs', 'lapic', 'events'] as const
 /** Its timer is armed by the write: once the counter is where it belongs, which is when the machine goes on. */
 const timeStampDeadline = 0x6e0
+/** KVM_STATE_NESTED_GUEST_MODE, RUN_PENDING and EVMCS. */
+const nestedInUse = 0x7
 
 export interface X86VcpuOptions {
   readonly index: number
@@ -27,6 +29,8 @@ export interface X86VcpuOptions {
   /** MSRs that belong to a vCPU's state; its time stamp counter is a component of its own. */
   readonly msrIndices: Uint32Array
   readonly affinity: readonly number[] | undefined
+  /** The hypervisor can save a guest that is one itself (KVM_CAP_NESTED_STATE). */
+  readonly hasNestedState: boolean
 }
 
 /** One vCPU: parked and resumed with the machine, and brought back to its power-on state by a reset. */
@@ -36,6 +40,7 @@ export class X86Vcpu implements Component {
   readonly index: number
   readonly #vcpu: Vcpu
   readonly #msrIndices: Uint32Array
+  readonly #hasNestedState: boolean
   readonly #powerOn: readonly { readonly file: string; readonly bytes: Uint8Array }[]
   readonly #powerOnMsrs: ReadonlyMap<number, bigint>
   #cpuid: Uint8Array<ArrayBuffer>
@@ -50,6 +55,7 @@ export class X86Vcpu implements Component {
     // The counter goes on through a reset, as it does on hardware that guests of today know.
     this.#msrIndices = options.msrIndices.filter(msr => msr !== timeStampCounter)
     this.#cpuid = options.cpuid
+    this.#hasNestedState = options.hasNestedState
     vcpu.setCpuid(options.cpuid)
     if (options.affinity !== undefined) vcpu.setAffinity(options.affinity)
     vcpu.setMsrs(
@@ -115,6 +121,7 @@ export class X86Vcpu implements Component {
       debugregs: vcpu.getRegisters('debugregs'),
       lapic: vcpu.getRegisters('lapic'),
       events: vcpu.getRegisters('events'),
+      ...(this.#hasNestedState ? { nestedState: vcpu.getRegisters('nested-state') } : {}),
       msrs: Array.from(this.#readMsrs(), ([index, value]) => ({ index, value })),
     }
   }
@@ -133,8 +140,20 @@ export class X86Vcpu implements Component {
     this.#setRegisters('xsave', state.xsave)
     this.#setRegisters('debugregs', state.debugregs)
     requireMsrs(this.name, vcpu, msrs)
+    this.#setNestedState(state.nestedState)
     this.#setRegisters('lapic', state.lapic)
     this.#setRegisters('events', state.events)
+  }
+
+  /** Behind the registers and MSRs that turn it on. */
+  #setNestedState(bytes: Uint8Array | undefined): void {
+    if (bytes === undefined) return
+    if (this.#hasNestedState) {
+      this.#vcpu.setRegisters('nested-state', bytes)
+    } else if ((readNumber(bytes, 0, 2) & nestedInUse) !== 0) {
+      const reason = 'its guest runs guests of its own, and this host cannot take them over'
+      throw new TsvmmError('ERR_STATE_INVALID', { component: this.name, reason })
+    }
   }
 
   #readMsrs(): Map<number, bigint> {

@@ -153,3 +153,16 @@ test('a machine that cannot be built or loaded leaves nothing', async t => {
   await t.throwsAsync(shared, { code, message })
   t.true(vm instanceof Vm)
 })
+
+test('a machine that does not go on after its snapshot is paused, one that cannot begin is closed', async t => {
+  const { path, machines, vm } = await aSnapshot(t)
+  machines.failing.add('resume')
+  await t.throwsAsync(vm.snapshot(path), { message: 'resume fails' })
+  t.is(vm.state, 'paused')
+  machines.failing.clear()
+  await vm.resume()
+  await vm.snapshot(path)
+  machines.failing.add('resume')
+  await t.throwsAsync(machines.restoreVm(path, { resume: true }), { message: 'resume fails' })
+  t.is(machines.steps.at(-1), 'close')
+})

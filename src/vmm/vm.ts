@@ -57,7 +57,7 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
   readonly #machine: BuiltMachine
   readonly #requests = new SerialQueue()
   readonly #exited = Promise.withResolvers<VmExit>()
-  #state: VmState = 'created'
+  #state: VmState
   /** Whether a reset by the guest itself waits or is carried out. */
   #isResetting = false
 
@@ -82,14 +82,23 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
     const { restoredMachine } = await import('./restore.ts')
     await using snapshot = await openSnapshot(path)
     const restored = restoredMachine(snapshot, options)
-    const vm = await Vm.createWith(restored.building(build), restored.config, options)
-    vm.#state = 'paused'
-    if (options.resume === true) await vm.resume()
-    return vm
+    const vm = await Vm.#make(restored.building(build), restored.config, options, 'paused')
+    if (options.resume !== true) return vm
+    try {
+      await vm.resume()
+      return vm
+    } catch (error) {
+      await vm.close()
+      throw error
+    }
   }
 
   /** As create, on machines that `build` makes. */
   static async createWith(build: MachineBuilder, config: VmConfigInput, options: VmOptions = {}): Promise<Vm> {
+    return Vm.#make(build, config, options, 'created')
+  }
+
+  static async #make(build: MachineBuilder, config: VmConfigInput, options: VmOptions, state: VmState): Promise<Vm> {
     options.signal?.throwIfAborted()
     const parsed = settled(parseVmConfig(config))
     // The machine reports to the Vm that is made from it, so the events are bound in two steps.
@@ -106,7 +115,7 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
       },
       options.kvmPath === undefined ? {} : { kvmPath: options.kvmPath },
     )
-    const vm = new Vm(parsed, machine)
+    const vm = new Vm(parsed, machine, state)
     events.target = {
       powerOff: () => vm.#end({ kind: 'power-off' }),
       reset: () => vm.#rebootItself(),
@@ -122,8 +131,9 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
     return vm
   }
 
-  private constructor(config: VmConfig, machine: BuiltMachine) {
+  private constructor(config: VmConfig, machine: BuiltMachine, state: VmState) {
     super()
+    this.#state = state
     this.config = config
     this.#machine = machine
   }
@@ -273,10 +283,13 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
   async #whilePaused<T>(action: () => Promise<T>): Promise<T> {
     if (this.#state !== 'running') return await action()
     await this.#park()
+    // Where it cannot go on it stays what it is then: paused.
+    this.#state = 'paused'
     try {
       return await action()
     } finally {
-      this.#machine.components.resume()
+      await this.#go()
+      this.#state = 'running'
     }
   }
 
