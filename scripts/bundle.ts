@@ -48,8 +48,6 @@ async function bundle(): Promise<void> {
     platform: 'node',
     target: 'node24',
     define: { TSVMM_VERSION: JSON.stringify(version) },
-    // It finds its native part beside itself.
-    external: ['zstd-napi', 'zstd-napi/binding.js'],
     plugins: [builtinModules],
     logLevel: 'warning',
   })

@@ -1,6 +1,6 @@
+import { zstdCompressSync } from 'node:zlib'
 import test from 'ava'
 import fc from 'fast-check'
-import { compress } from 'zstd-napi'
 import type { ComponentRecord } from '../state/walk.ts'
 import { decodeRecords, encodeRecords } from './state-file.ts'
 
@@ -14,7 +14,7 @@ test('records are read as they were written', t => {
 })
 
 test('what is no such file is refused in one line, whatever length it claims', t => {
-  const frame = Buffer.from(compress(new Uint8Array(16)))
+  const frame = Buffer.from(zstdCompressSync(new Uint8Array(16)))
   // A frame of a terabyte: magic number, descriptor with eight bytes of content size, window, size.
   const bomb = Buffer.concat([frame.subarray(0, 4), Buffer.of(0xc0, 0x00), Buffer.alloc(8, 0x01), frame.subarray(6)])
   for (const bytes of [
@@ -22,7 +22,7 @@ test('what is no such file is refused in one line, whatever length it claims', t
     Uint8Array.of(1, 2, 3),
     frame,
     bomb,
-    compress(Buffer.from([0x93, 1, 2, 3])),
+    zstdCompressSync(Buffer.from([0x93, 1, 2, 3])),
   ]) {
     const error = t.throws(() => decodeRecords(bytes), { instanceOf: TypeError })
     t.false(error?.message.includes('\n'))

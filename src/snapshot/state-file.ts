@@ -1,7 +1,6 @@
+import { zstdCompressSync, zstdDecompressSync } from 'node:zlib'
 import { Packr, Unpackr } from 'msgpackr'
 import * as z from 'zod/mini'
-import { compress } from 'zstd-napi'
-import binding from 'zstd-napi/binding.js'
 import type { ComponentRecord } from '../state/walk.ts'
 
 /** The records of a machine: MessagePack, compressed. */
@@ -23,7 +22,7 @@ const packr = new Packr({ useRecords: false, variableMapSize: true })
 const unpackr = new Unpackr({ useRecords: false, mapsAsObjects: true, copyBuffers: true })
 
 export function encodeRecords(records: readonly ComponentRecord[]): Uint8Array {
-  return compress(packr.pack(records))
+  return zstdCompressSync(packr.pack(records))
 }
 
 /** Throws TypeError with a reason in one line for what is no such file. */
@@ -35,12 +34,10 @@ export function decodeRecords(bytes: Uint8Array): ComponentRecord[] {
 
 function unpack(bytes: Uint8Array): unknown {
   try {
-    // The frame says how long its content is: nothing is allocated for a claim that no machine could make.
-    const length = binding.getFrameContentSize(bytes)
-    if (length === null || length > largestBytes) throw new TypeError('its length is not credible')
-    const content = new Uint8Array(length)
-    if (binding.decompress(content, bytes) !== length) throw new TypeError('it ends early')
-    return unpackr.unpack(content)
+    // Whatever length the frame claims, no more than this is made of it.
+    const content = zstdDecompressSync(bytes, { maxOutputLength: largestBytes })
+    // Of a Buffer the records' byte fields would be Buffers too.
+    return unpackr.unpack(new Uint8Array(content.buffer, content.byteOffset, content.byteLength))
   } catch (cause) {
     throw new TypeError('it cannot be read', { cause })
   }
