@@ -9,8 +9,6 @@ namespace tsvmm {
 
 namespace {
 
-constexpr uint64_t kPage = 4096;
-
 template <typename Argument>
 Result<> call(int fd, unsigned long request, Argument argument, const char* operation) {
   if (ioctl(fd, request, argument) < 0) return last_failure(operation);
@@ -41,51 +39,35 @@ Result<> Vm::set_identity_map_address(uint64_t address) const {
 }
 
 Result<> Vm::set_memory_slot(const MemorySlot& slot, std::shared_ptr<Mapping> mapping) {
-  constexpr auto* kOperation = "KVM_SET_USER_MEMORY_REGION";
   if (slot.size == 0 || slot.mapping_offset > mapping->size() || slot.size > mapping->size() - slot.mapping_offset) {
-    return Failure{EINVAL, kOperation};
+    return Failure{EINVAL, "KVM_SET_USER_MEMORY_REGION"};
   }
-  kvm_userspace_memory_region region{};
-  region.slot = slot.slot;
-  region.flags = (slot.read_only ? KVM_MEM_READONLY : 0u) | (slot.log_dirty_pages ? KVM_MEM_LOG_DIRTY_PAGES : 0u);
-  region.guest_phys_addr = slot.guest_address;
-  region.memory_size = slot.size;
-  region.userspace_addr = reinterpret_cast<uintptr_t>(mapping->host() + slot.mapping_offset);
-  if (auto set = call(fd_.get(), KVM_SET_USER_MEMORY_REGION, &region, kOperation); !set) return set;
-  slots_.insert_or_assign(slot.slot, Slot{slot, std::move(mapping)});
+  Slot added{slot, std::move(mapping), is_tracking_dirty() && !slot.read_only};
+  if (auto applied = apply(added); !applied) return applied;
+  if (const auto before = slots_.find(slot.slot); before != slots_.end()) mark_slot(before->second);
+  slots_.insert_or_assign(slot.slot, std::move(added));
   return Unit{};
+}
+
+Result<> Vm::apply(const Slot& slot) const {
+  kvm_userspace_memory_region region{};
+  region.slot = slot.slot.slot;
+  region.flags = (slot.slot.read_only ? KVM_MEM_READONLY : 0u) | (slot.logs ? KVM_MEM_LOG_DIRTY_PAGES : 0u);
+  region.guest_phys_addr = slot.slot.guest_address;
+  region.memory_size = slot.slot.size;
+  region.userspace_addr = reinterpret_cast<uintptr_t>(slot.mapping->host() + slot.slot.mapping_offset);
+  return call(fd_.get(), KVM_SET_USER_MEMORY_REGION, &region, "KVM_SET_USER_MEMORY_REGION");
 }
 
 Result<> Vm::remove_memory_slot(uint32_t slot) {
   kvm_userspace_memory_region region{};
   region.slot = slot;
   if (auto set = call(fd_.get(), KVM_SET_USER_MEMORY_REGION, &region, "KVM_SET_USER_MEMORY_REGION"); !set) return set;
-  slots_.erase(slot);
+  if (const auto removed = slots_.find(slot); removed != slots_.end()) {
+    mark_slot(removed->second);
+    slots_.erase(removed);
+  }
   return Unit{};
-}
-
-Result<std::vector<uint8_t>> Vm::dirty_log(uint32_t slot) const {
-  const auto found = slots_.find(slot);
-  if (found == slots_.end()) return Failure{ENOENT, "KVM_GET_DIRTY_LOG"};
-  const auto pages = found->second.slot.size / kPage;
-  std::vector<uint8_t> bitmap((pages + 63) / 64 * 8);
-  kvm_dirty_log request{};
-  request.slot = slot;
-  request.dirty_bitmap = bitmap.data();
-  if (auto got = call(fd_.get(), KVM_GET_DIRTY_LOG, &request, "KVM_GET_DIRTY_LOG"); !got) return got.failure();
-  return bitmap;
-}
-
-Result<> Vm::clear_dirty_log(uint32_t slot, uint64_t first_page, uint32_t pages,
-                             std::span<const uint8_t> bitmap) const {
-  if (bitmap.size() < (uint64_t{pages} + 63) / 64 * 8) return Failure{EINVAL, "KVM_CLEAR_DIRTY_LOG"};
-  std::vector<uint8_t> copy(bitmap.begin(), bitmap.end());
-  kvm_clear_dirty_log request{};
-  request.slot = slot;
-  request.first_page = first_page;
-  request.num_pages = pages;
-  request.dirty_bitmap = copy.data();
-  return call(fd_.get(), KVM_CLEAR_DIRTY_LOG, &request, "KVM_CLEAR_DIRTY_LOG");
 }
 
 Result<> Vm::set_gsi_routes(std::span<const MsiRoute> routes) const {

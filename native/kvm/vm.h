@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "kvm/kvm_api.h"
+#include "memory/guest_memory.h"
 #include "memory/mapping.h"
 #include "sys/result.h"
 #include "sys/unique_fd.h"
@@ -20,7 +21,6 @@ struct MemorySlot {
   uint64_t mapping_offset = 0;
   uint64_t size = 0;
   bool read_only = false;
-  bool log_dirty_pages = false;
 };
 
 struct MsiRoute {
@@ -42,6 +42,9 @@ struct Doorbell {
 class Vm {
  public:
   explicit Vm(UniqueFd fd) : fd_(std::move(fd)) {}
+  Vm(Vm&&) = default;
+  Vm& operator=(Vm&&) = delete;
+  ~Vm();
 
   int fd() const { return fd_.get(); }
 
@@ -52,9 +55,6 @@ class Vm {
   // Keeps the mapping alive until the slot goes. EINVAL where the slot leaves the mapping.
   Result<> set_memory_slot(const MemorySlot& slot, std::shared_ptr<Mapping> mapping);
   Result<> remove_memory_slot(uint32_t slot);
-  // One bit a page of the slot, in whole 64-bit words. ENOENT for a slot that is not there.
-  Result<std::vector<uint8_t>> dirty_log(uint32_t slot) const;
-  Result<> clear_dirty_log(uint32_t slot, uint64_t first_page, uint32_t pages, std::span<const uint8_t> bitmap) const;
   Result<> set_gsi_routes(std::span<const MsiRoute> routes) const;
   Result<> signal_msi(uint32_t address_low, uint32_t address_high, uint32_t data) const;
   Result<> set_irqfd(uint32_t gsi, int event_fd, bool attached) const;
@@ -63,13 +63,32 @@ class Vm {
   Result<> set_clock(const kvm_clock_data& clock) const;
   Result<UniqueFd> create_vcpu(uint32_t id) const;
 
+  // Dirty pages: kvm/dirty_tracking.cc. What vCPUs and KVM itself write through slots, and what this process marks in
+  // `memory`, as one. On failure nothing is tracked. EALREADY, also where another VM tracks the same memory; ENOTSUP.
+  Result<> start_dirty_tracking(std::shared_ptr<GuestMemory> memory);
+  // Which pages were written since the start or the last call; a page that is written meanwhile is in this or the next
+  // one. More than was written is in it only where RAM was added or a slot changed: all of that. Slots elsewhere than
+  // in the memory's ranges are left out. On failure nothing is lost: all is in the next one. EINVAL while not tracking.
+  Result<DirtyPages> take_dirty();
+  // Idempotent. Nothing is tracked afterwards, whatever it returns.
+  Result<> stop_dirty_tracking();
+  bool is_tracking_dirty() const { return tracked_ != nullptr; }
+
  private:
   struct Slot {
     MemorySlot slot;
     std::shared_ptr<Mapping> mapping;
+    bool logs = false;  // KVM_MEM_LOG_DIRTY_PAGES
   };
 
+  Result<> apply(const Slot& slot) const;
+  Result<> set_logging(Slot& slot, bool logs) const;
+  // Reports them in `pages` and clears the log of it; where that fails they are in `pages` nevertheless.
+  Result<> drain_log(const Slot& slot, DirtyPages& pages) const;
+  void mark_slot(const Slot& slot) const;
+
   std::map<uint32_t, Slot> slots_;
+  std::shared_ptr<GuestMemory> tracked_;
   // After the slots, so that KVM lets go of the memory first.
   UniqueFd fd_;
 };

@@ -46,6 +46,7 @@ Result<> GuestMemory::add(RamRange range) {
     }
   }
   const auto place = std::ranges::upper_bound(ranges, range.guest_address, {}, &RamRange::guest_address);
+  dirty_.add_range(range.guest_address, range.size);
   ranges.insert(place, std::move(range));
   map_ = std::make_shared<RamMap>(std::move(ranges));
   return Unit{};
@@ -57,6 +58,7 @@ Result<> GuestMemory::remove(uint64_t guest_address) {
   const auto removed =
       std::erase_if(ranges, [&](const RamRange& range) { return range.guest_address == guest_address; });
   if (removed == 0) return Failure{ENOENT, "remove guest memory"};
+  dirty_.remove_range(guest_address);
   map_ = std::make_shared<RamMap>(std::move(ranges));
   return Unit{};
 }

@@ -9,6 +9,7 @@
 #include <span>
 #include <vector>
 
+#include "memory/dirty_bitmap.h"
 #include "sys/result.h"
 
 namespace tsvmm {
@@ -54,9 +55,14 @@ class GuestMemory {
   // ENOENT where nothing starts there.
   Result<> remove(uint64_t guest_address);
 
+  // Whoever writes through a map marks it here afterwards.
+  DirtyBitmap& dirty() { return dirty_; }
+  const DirtyBitmap& dirty() const { return dirty_; }
+
  private:
   mutable std::mutex mutex_;
   std::shared_ptr<const RamMap> map_ = std::make_shared<RamMap>(std::vector<RamRange>{});
+  DirtyBitmap dirty_;
 };
 
 template <typename Piece>

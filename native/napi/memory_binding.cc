@@ -88,10 +88,11 @@ class FileLoad final : public Napi::AsyncWorker {
     uint64_t offset;
   };
 
-  FileLoad(Napi::Env env, std::shared_ptr<const RamMap> map, uint64_t address, uint64_t length, Source source)
+  FileLoad(Napi::Env env, std::shared_ptr<GuestMemory> memory, uint64_t address, uint64_t length, Source source)
       : AsyncWorker(env, "tsvmm-load"),
         deferred_(Napi::Promise::Deferred::New(env)),
-        map_(std::move(map)),
+        memory_(std::move(memory)),
+        map_(memory_->map()),
         address_(address),
         length_(length),
         source_(source) {}
@@ -107,6 +108,8 @@ class FileLoad final : public Napi::AsyncWorker {
       position += piece.size();
     });
     if (!all_ram) read_ = kNotRam;
+    // All of it, where the file ended early too.
+    memory_->dirty().mark(address_, length_);
   }
 
   void OnOK() override {
@@ -116,6 +119,7 @@ class FileLoad final : public Napi::AsyncWorker {
 
  private:
   const Napi::Promise::Deferred deferred_;
+  const std::shared_ptr<GuestMemory> memory_;
   const std::shared_ptr<const RamMap> map_;
   const uint64_t address_;
   const uint64_t length_;
@@ -179,6 +183,7 @@ void GuestMemoryBinding::define(Napi::Env env, Napi::Object exports) {
       {InstanceMethod<&GuestMemoryBinding::add>("add"), InstanceMethod<&GuestMemoryBinding::remove>("remove"),
        InstanceMethod<&GuestMemoryBinding::read>("read"), InstanceMethod<&GuestMemoryBinding::write>("write"),
        InstanceMethod<&GuestMemoryBinding::fill>("fill"), InstanceMethod<&GuestMemoryBinding::load_file>("loadFile"),
+       InstanceMethod<&GuestMemoryBinding::mark_dirty>("markDirty"),
        InstanceMethod<&GuestMemoryBinding::close>("close")});
   addon_data(env).guest_memory = Napi::Persistent(constructor);
   exports.Set("GuestMemory", constructor);
@@ -239,7 +244,8 @@ void GuestMemoryBinding::write(const Napi::CallbackInfo& info) {
     std::memcpy(piece.data(), source, piece.size());
     source += piece.size();
   });
-  if (!all_ram) throw_failure(info.Env(), kNotRam);
+  if (!all_ram) return throw_failure(info.Env(), kNotRam);
+  memory_->dirty().mark(*address, bytes->size());
 }
 
 void GuestMemoryBinding::fill(const Napi::CallbackInfo& info) {
@@ -253,7 +259,15 @@ void GuestMemoryBinding::fill(const Napi::CallbackInfo& info) {
   const bool all_ram = memory_->map()->for_each(*address, *length, [&](std::span<std::byte> piece) {
     std::memset(piece.data(), static_cast<int>(*value), piece.size());
   });
-  if (!all_ram) throw_failure(info.Env(), kNotRam);
+  if (!all_ram) return throw_failure(info.Env(), kNotRam);
+  memory_->dirty().mark(*address, *length);
+}
+
+void GuestMemoryBinding::mark_dirty(const Napi::CallbackInfo& info) {
+  if (!memory_) return throw_closed(info.Env(), "GuestMemory");
+  const auto address = read_uint(info[0], "guestAddress");
+  if (!address) return;
+  if (const auto length = read_uint(info[1], "lengthBytes")) memory_->dirty().mark(*address, *length);
 }
 
 Napi::Value GuestMemoryBinding::load_file(const Napi::CallbackInfo& info) {
@@ -268,7 +282,7 @@ Napi::Value GuestMemoryBinding::load_file(const Napi::CallbackInfo& info) {
   const auto length = read_uint(info[3], "lengthBytes");
   if (!length) return env.Undefined();
   // It deletes itself when it is done.
-  auto* load = new FileLoad(env, memory_->map(), *address, *length, {static_cast<int>(*fd), *offset});
+  auto* load = new FileLoad(env, memory_, *address, *length, {static_cast<int>(*fd), *offset});
   load->Queue();
   return load->promise();
 }

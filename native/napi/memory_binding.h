@@ -38,6 +38,7 @@ class GuestMemoryBinding : public Napi::ObjectWrap<GuestMemoryBinding> {
   Napi::Value read(const Napi::CallbackInfo& info);
   void write(const Napi::CallbackInfo& info);
   void fill(const Napi::CallbackInfo& info);
+  void mark_dirty(const Napi::CallbackInfo& info);
   Napi::Value load_file(const Napi::CallbackInfo& info);
   void close(const Napi::CallbackInfo& info);
 

@@ -36,8 +36,7 @@ std::optional<MemorySlot> read_memory_slot(Napi::Object object) {
                     *address,
                     *offset,
                     *size,
-                    read_flag_property(object, "readOnly", false),
-                    read_flag_property(object, "logDirtyPages", false)};
+                    read_flag_property(object, "readOnly", false)};
 }
 
 std::optional<MsiRoute> read_route(Napi::Value value) {
@@ -85,8 +84,10 @@ void VmBinding::define(Napi::Env env) {
                                   InstanceMethod<&Self::set_identity_map_address>("setIdentityMapAddress"),
                                   InstanceMethod<&Self::set_memory_slot>("setMemorySlot"),
                                   InstanceMethod<&Self::remove_memory_slot>("removeMemorySlot"),
-                                  InstanceMethod<&Self::dirty_log>("dirtyLog"),
-                                  InstanceMethod<&Self::clear_dirty_log>("clearDirtyLog"),
+                                  InstanceMethod<&Self::start_dirty_tracking>("startDirtyTracking"),
+                                  InstanceMethod<&Self::take_dirty_pages>("takeDirtyPages"),
+                                  InstanceMethod<&Self::stop_dirty_tracking>("stopDirtyTracking"),
+                                  InstanceAccessor<&Self::is_tracking_dirty_pages>("isTrackingDirtyPages"),
                                   InstanceMethod<&Self::set_gsi_routes>("setGsiRoutes"),
                                   InstanceMethod<&Self::signal_msi>("signalMsi"),
                                   InstanceMethod<&Self::attach_irqfd>("attachIrqfd"),
@@ -170,28 +171,28 @@ void VmBinding::remove_memory_slot(const Napi::CallbackInfo& info) {
   }
 }
 
-Napi::Value VmBinding::dirty_log(const Napi::CallbackInfo& info) {
-  const auto env = info.Env();
-  if (!is_open(env)) return env.Undefined();
-  const auto slot = read_uint(info[0], "slot", UINT32_MAX);
-  if (!slot) return env.Undefined();
-  const auto bitmap = host_->vm().dirty_log(static_cast<uint32_t>(*slot));
-  if (!bitmap) return throw_failure(env, bitmap.failure()), env.Undefined();
-  return copy_bytes(env, bitmap.value());
+void VmBinding::start_dirty_tracking(const Napi::CallbackInfo& info) {
+  if (!is_open(info.Env())) return;
+  auto memory = read_guest_memory(info[0], "memory");
+  if (memory) check(info.Env(), host_->vm().start_dirty_tracking(std::move(memory)));
 }
 
-void VmBinding::clear_dirty_log(const Napi::CallbackInfo& info) {
-  if (!is_open(info.Env())) return;
-  const auto slot = read_uint(info[0], "slot", UINT32_MAX);
-  if (!slot) return;
-  const auto first = read_uint(info[1], "firstPage");
-  if (!first) return;
-  const auto pages = read_uint(info[2], "pages", UINT32_MAX);
-  if (!pages) return;
-  const auto bitmap = read_bytes(info[3], "bitmap");
-  if (!bitmap) return;
-  check(info.Env(),
-        host_->vm().clear_dirty_log(static_cast<uint32_t>(*slot), *first, static_cast<uint32_t>(*pages), *bitmap));
+Napi::Value VmBinding::take_dirty_pages(const Napi::CallbackInfo& info) {
+  const auto env = info.Env();
+  if (!is_open(env)) return env.Undefined();
+  const auto taken = host_->vm().take_dirty();
+  if (!taken) return throw_failure(env, taken.failure()), env.Undefined();
+  const auto words = taken.value().words();
+  return copy_bytes(env, {reinterpret_cast<const uint8_t*>(words.data()), words.size_bytes()});
+}
+
+void VmBinding::stop_dirty_tracking(const Napi::CallbackInfo& info) {
+  if (is_open(info.Env())) check(info.Env(), host_->vm().stop_dirty_tracking());
+}
+
+Napi::Value VmBinding::is_tracking_dirty_pages(const Napi::CallbackInfo& info) {
+  if (!is_open(info.Env())) return info.Env().Undefined();
+  return Napi::Boolean::New(info.Env(), host_->vm().is_tracking_dirty());
 }
 
 void VmBinding::set_gsi_routes(const Napi::CallbackInfo& info) {

@@ -21,8 +21,10 @@ class VmBinding : public Napi::ObjectWrap<VmBinding> {
   void set_identity_map_address(const Napi::CallbackInfo& info);
   void set_memory_slot(const Napi::CallbackInfo& info);
   void remove_memory_slot(const Napi::CallbackInfo& info);
-  Napi::Value dirty_log(const Napi::CallbackInfo& info);
-  void clear_dirty_log(const Napi::CallbackInfo& info);
+  void start_dirty_tracking(const Napi::CallbackInfo& info);
+  Napi::Value take_dirty_pages(const Napi::CallbackInfo& info);
+  void stop_dirty_tracking(const Napi::CallbackInfo& info);
+  Napi::Value is_tracking_dirty_pages(const Napi::CallbackInfo& info);
   void set_gsi_routes(const Napi::CallbackInfo& info);
   void signal_msi(const Napi::CallbackInfo& info);
   void attach_irqfd(const Napi::CallbackInfo& info);

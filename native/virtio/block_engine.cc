@@ -27,7 +27,7 @@ std::optional<Engine::StartFailure> BlockEngine::make_workers(std::vector<Vring>
   apply_mode();
   for (auto& vring : vrings) {
     const auto index = vring.index;
-    auto queue = Virtqueue::create(vring.layout, options().memory, features, options().dirty_log);
+    auto queue = Virtqueue::create(vring.layout, options().memory, features);
     if (!queue) return StartFailure{index, queue.failure()};
     auto wake = EventFd::create();
     if (!wake) return StartFailure{-1, wake.failure()};

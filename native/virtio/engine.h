@@ -10,7 +10,6 @@
 #include <vector>
 
 #include "memory/guest_memory.h"
-#include "virtio/dirty_log.h"
 #include "virtio/vring.h"
 #include "virtio/worker.h"
 
@@ -19,7 +18,6 @@ namespace tsvmm {
 struct EngineOptions {
   std::string name;
   std::shared_ptr<const GuestMemory> memory;
-  DirtyLog* dirty_log = nullptr;
   // Both from workers' threads. `on_stopped`: the last worker has ended, finish() will not wait.
   Worker::OnFailure on_failure;
   std::function<void()> on_stopped;

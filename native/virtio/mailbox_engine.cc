@@ -29,7 +29,7 @@ std::optional<Engine::StartFailure> MailboxEngine::make_workers(std::vector<Vrin
                                                  options().on_failure);
   for (auto& vring : vrings) {
     const auto index = vring.index;
-    auto queue = Virtqueue::create(vring.layout, options().memory, features, options().dirty_log);
+    auto queue = Virtqueue::create(vring.layout, options().memory, features);
     if (!queue) return StartFailure{index, queue.failure()};
     if (const auto added = mailbox->add_queue(std::move(vring), std::move(queue).value()); !added) {
       return StartFailure{-1, added.failure()};

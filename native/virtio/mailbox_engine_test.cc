@@ -5,6 +5,7 @@
 #include <chrono>
 #include <condition_variable>
 
+#include "virtio/testing/dirty_check.h"
 #include "virtio/testing/guest_driver.h"
 
 namespace tsvmm {
@@ -189,6 +190,24 @@ TEST_F(MailboxEngineTest, ServesManyChainsOfTwoQueues) {
     ASSERT_TRUE(driver.wait_used(element));
     ASSERT_EQ(element.id, head);
   }
+}
+
+TEST_F(MailboxEngineTest, AllThatItChangesIsMarked) {
+  ram_.write(kData, "question");
+  driver_.add({{kData, 8}, {kData + 0x1ffe, 4, true}, {kData + 0x4000, 0x2000, true}});
+  const DirtyCheck check(ram_, kRamSize);
+  start({driver_.vring(0)});
+  const auto chain = take();
+  EXPECT_EQ(complete(chain, "an answer"), Completion::kDone);
+  vring_used_elem element{};
+  ASSERT_TRUE(driver_.wait_used(element));
+  engine_->request_stop();
+  engine_->finish();
+  const std::set<uint64_t> expected{driver_.layout.used_ring, kData + 0x1000, kData + 0x2000, kData + 0x4000};
+  auto changed = check.changed();
+  changed.erase(driver_.layout.available_ring);
+  EXPECT_EQ(changed, expected);
+  EXPECT_EQ(check.marked(), expected);
 }
 
 }  // namespace

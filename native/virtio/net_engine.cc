@@ -24,7 +24,7 @@ std::optional<Engine::StartFailure> NetEngine::make_workers(std::vector<Vring> v
   for (auto& vring : vrings) {
     const auto index = vring.index;
     if (index / 2u >= pairs.size()) return StartFailure{index, {ERANGE, "there is no tap queue for it"}};
-    auto queue = Virtqueue::create(vring.layout, options().memory, features, options().dirty_log);
+    auto queue = Virtqueue::create(vring.layout, options().memory, features);
     if (!queue) return StartFailure{index, queue.failure()};
     auto& pair = pairs[index / 2];
     auto& place = index % 2 == 0 ? pair.receive : pair.transmit;

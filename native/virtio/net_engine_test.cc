@@ -2,6 +2,8 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include <chrono>
@@ -9,6 +11,7 @@
 #include <thread>
 
 #include "virtio/net_spec.h"
+#include "virtio/testing/dirty_check.h"
 #include "virtio/testing/guest_driver.h"
 
 namespace tsvmm {
@@ -61,6 +64,11 @@ class NetEngineTest : public testing::Test {
   }
   void put(const std::string& bytes, size_t wire = 0) {
     ASSERT_EQ(send(wires_[wire], bytes.data(), bytes.size(), 0), static_cast<ssize_t>(bytes.size()));
+  }
+  // Until the engine has taken all frames from its tap.
+  void wait_until_read() {
+    int unread = 0;
+    while (ioctl(wires_[0], SIOCOUTQ, &unread) == 0 && unread != 0) std::this_thread::yield();
   }
   std::string get(size_t wire = 0, int timeout_ms = 10'000) {
     pollfd event{wires_[wire], POLLIN, 0};
@@ -333,6 +341,74 @@ TEST_F(NetEngineTest, RefusesAQueueWithoutATap) {
   const auto failure = engine_->start({rx.vring(2)}, kMergeable);
   ASSERT_TRUE(failure.has_value());
   EXPECT_EQ(failure->queue, 2);
+}
+
+TEST_F(NetEngineTest, AllThatItChangesIsMarked) {
+  for (const uint64_t features : {kMergeable, kMergeable & ~kFeatureEventIndex}) {
+    GuestDriver rx(ram_, 16, features, kRam);
+    GuestDriver tx(ram_, 16, features, kRam + 0x10000);
+    std::set<uint64_t> expected{rx.layout.used_ring, tx.layout.used_ring};
+    for (uint64_t number = 0; number < 8; ++number) {
+      rx.add({{kData + number * 0x2000 + 0xf00, 0x800, true}});
+      for (const uint64_t page : {0, 0x1000}) expected.insert(kData + number * 0x2000 + page);
+    }
+    std::memset(ram_.at<char>(kData), 0x55, 0x10000);
+    ram_.write(kData + 0x20000, frame(100, 't'));
+    tx.add({{kData + 0x20000, 112}});
+    const DirtyCheck check(ram_, kRamSize);
+    start({rx.vring(0), tx.vring(1)}, features);
+    put(frame(0x800 * 8 - 12 - 0x720, 'l'));
+    EXPECT_EQ(get(), frame(100, 't'));
+    vring_used_elem element{};
+    for (int number = 0; number < 8; ++number) ASSERT_TRUE(rx.wait_used(element));
+    ASSERT_TRUE(tx.wait_used(element));
+    engine_->request_stop();
+    engine_->finish();
+    // The last buffer has but 0xe0 bytes of the frame.
+    expected.erase(kData + 7 * 0x2000 + 0x1000);
+    auto changed = check.changed();
+    changed.erase(rx.layout.available_ring);
+    changed.erase(tx.layout.available_ring);
+    EXPECT_EQ(changed, expected);
+    EXPECT_EQ(check.marked(), expected);
+  }
+}
+
+// It lay in guest memory for a while, or a part of it did.
+TEST_F(NetEngineTest, AFrameThatIsNeverDeliveredIsMarkedToo) {
+  GuestDriver plain(ram_, 16, kFeatureEventIndex, kRam);
+  plain.add({{kData, 0x1800, true}});
+  auto check = std::make_unique<DirtyCheck>(ram_, kRamSize);
+  start({plain.vring(0)}, kFeatureEventIndex);
+  put(frame(0x3000, 'x'));
+  wait_until_read();
+  engine_->request_stop();
+  engine_->finish();
+  EXPECT_EQ(plain.used_index(), 0) << "dropped";
+  auto changed = check->changed();
+  EXPECT_EQ(changed.count(kData) + changed.count(kData + 0x1000), 2u);
+  // It may have been stopped before or after it asked for a notification.
+  auto marked = check->marked();
+  changed.insert(plain.layout.used_ring);
+  marked.insert(plain.layout.used_ring);
+  EXPECT_EQ(marked, changed);
+
+  check.reset();
+  GuestDriver merging(ram_, 16, kMergeable, kRam + 0x10000);
+  for (uint64_t number = 0; number < 2; ++number) merging.add({{kData + 0x10000 + number * 0x1000, 0x800, true}});
+  check = std::make_unique<DirtyCheck>(ram_, kRamSize);
+  start({merging.vring(0)}, kMergeable);
+  put(frame(0x3000, 'y'));
+  wait_until_read();
+  engine_->request_stop();
+  engine_->finish();
+  EXPECT_EQ(merging.used_index(), 0) << "it would need a third buffer";
+  changed = check->changed();
+  EXPECT_EQ(changed.count(kData + 0x10000) + changed.count(kData + 0x11000), 2u);
+  marked = check->marked();
+  changed.insert(merging.layout.used_ring);
+  marked.insert(merging.layout.used_ring);
+  EXPECT_EQ(marked, changed);
 }
 
 }  // namespace

@@ -301,6 +301,8 @@ bool NetPair::read_frame() {
   do {
     count = readv(options_.tap, pieces_.data(), static_cast<int>(pieces_.size()));
   } while (count < 0 && errno == EINTR);
+  // Now, as the frame may never be delivered, and with deliver() again, which writes more.
+  if (count > 0) mark_placed(std::min(static_cast<size_t>(count), room));
   // Nothing there, or a tap that is down or gone: the next event tells.
   if (count < static_cast<ssize_t>(kHeaderBytes)) {
     tap_readable_ = false;
@@ -309,6 +311,16 @@ bool NetPair::read_frame() {
   frame_bytes_ = static_cast<size_t>(count);
   frame_placed_ = std::min(frame_bytes_, room);
   return true;
+}
+
+// The first bytes of the buffers, in the order in which a frame fills them.
+void NetPair::mark_placed(size_t bytes) {
+  for (const auto& chain : buffers_) {
+    if (bytes == 0) return;
+    const auto part = std::min<size_t>(chain.writable_bytes, bytes);
+    options_.receive->queue.mark_written(chain, part);
+    bytes -= part;
+  }
 }
 
 bool NetPair::deliver() {

@@ -72,6 +72,7 @@ class NetPair final : public Worker {
   bool send(Chain& chain);
   // False where the tap has none.
   bool read_frame();
+  void mark_placed(size_t bytes);
   // Buffers for a frame, as far as the driver has offered them; false where there is none.
   bool gather_buffers();
   bool take_buffer();

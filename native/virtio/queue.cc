@@ -62,14 +62,14 @@ struct Virtqueue::Walk {
 };
 
 Result<Virtqueue> Virtqueue::create(const VringLayout& layout, std::shared_ptr<const GuestMemory> memory,
-                                    uint64_t features, DirtyLog* dirty_log) {
+                                    uint64_t features) {
   if (layout.size == 0 || layout.size > kMaximumQueueSize || !std::has_single_bit(layout.size)) {
     return Failure{ERANGE, "the queue size is not a power of two up to 32768"};
   }
   if (layout.descriptor_table % 16 != 0) return Failure{ERANGE, "the descriptor table is not aligned to 16 bytes"};
   if (layout.available_ring % 2 != 0) return Failure{ERANGE, "the available ring is not aligned to 2 bytes"};
   if (layout.used_ring % 4 != 0) return Failure{ERANGE, "the used ring is not aligned to 4 bytes"};
-  Virtqueue queue(layout, std::move(memory), features, dirty_log);
+  Virtqueue queue(layout, std::move(memory), features);
   if (const char* reason = queue.resolve_rings(); reason != nullptr) return Failure{ERANGE, reason};
   return queue;
 }
@@ -261,7 +261,8 @@ bool Virtqueue::publish() {
   // Release: buffers and elements before the index (§2.7.8.2).
   store<uint16_t>(used_ + kIndex, new_index, std::memory_order_release);
   layout_.next_used = new_index;
-  if (dirty_log_ != nullptr) dirty_log_->mark_dirty(layout_.used_ring, used_bytes(layout_.size));
+  mark_elements(old_index, new_index);
+  mark_written(layout_.used_ring, kRing);
   // The index must be visible before the driver's wish is read: it looks at them in the other order.
   full_barrier();
   if (!event_index_) return (load<uint16_t>(available_ + kFlags) & VRING_AVAIL_F_NO_INTERRUPT) == 0;
@@ -271,32 +272,40 @@ bool Virtqueue::publish() {
   return static_cast<uint16_t>(new_index - used_event - 1) < static_cast<uint16_t>(new_index - old_index);
 }
 
-void Virtqueue::mark_written(Chain& chain, uint64_t bytes) {
-  if (dirty_log_ == nullptr) return;
+void Virtqueue::mark_elements(uint16_t from, uint16_t to) const {
+  const uint64_t count = static_cast<uint16_t>(to - from);
+  const uint64_t first = from & (layout_.size - 1);
+  const auto before_wrap = std::min(count, layout_.size - first);
+  const auto ring = layout_.used_ring + kRing;
+  mark_written(ring + sizeof(vring_used_elem) * first, sizeof(vring_used_elem) * before_wrap);
+  mark_written(ring, sizeof(vring_used_elem) * (count - before_wrap));
+}
+
+void Virtqueue::mark_written(const Chain& chain, uint64_t bytes) const {
   for (size_t number = chain.readable_pieces; number < chain.ranges.size() && bytes != 0; ++number) {
     const auto part = std::min(bytes, chain.ranges[number].length);
-    dirty_log_->mark_dirty(chain.ranges[number].address, part);
+    mark_written(chain.ranges[number].address, part);
     bytes -= part;
   }
 }
 
-void Virtqueue::mark_written(uint64_t guest_address, uint64_t bytes) {
-  if (dirty_log_ != nullptr) dirty_log_->mark_dirty(guest_address, bytes);
-}
-
 void Virtqueue::disable_notifications() {
   // With the event index it is enough not to move the event: the driver notifies when its index passes it (§2.7.10).
-  if (!event_index_ && failure_ == nullptr) store<uint16_t>(used_ + kFlags, VRING_USED_F_NO_NOTIFY);
+  if (event_index_ || failure_ != nullptr) return;
+  store<uint16_t>(used_ + kFlags, VRING_USED_F_NO_NOTIFY);
+  mark_written(layout_.used_ring + kFlags, sizeof(uint16_t));
 }
 
 bool Virtqueue::enable_notifications() {
   if (failure_ != nullptr) return false;
   if (event_index_) {
-    store<uint16_t>(used_ + kRing + sizeof(vring_used_elem) * uint64_t{layout_.size}, layout_.next_available);
+    const auto event = kRing + sizeof(vring_used_elem) * uint64_t{layout_.size};
+    store<uint16_t>(used_ + event, layout_.next_available);
+    mark_written(layout_.used_ring + event, sizeof(uint16_t));
   } else {
     store<uint16_t>(used_ + kFlags, 0);
+    mark_written(layout_.used_ring + kFlags, sizeof(uint16_t));
   }
-  if (dirty_log_ != nullptr) dirty_log_->mark_dirty(layout_.used_ring, used_bytes(layout_.size));
   // The wish must be visible before the index is read again: the driver writes its index, then looks at the wish.
   full_barrier();
   return has_available();

@@ -10,7 +10,6 @@
 #include "memory/guest_memory.h"
 #include "sys/result.h"
 #include "virtio/chain.h"
-#include "virtio/dirty_log.h"
 
 namespace tsvmm {
 
@@ -35,7 +34,7 @@ class Virtqueue {
   // A failure's operation says what is wrong with the ring: size (a power of two, at most 32768), alignment (§2.7), or
   // an area that is not one run of RAM.
   static Result<Virtqueue> create(const VringLayout& layout, std::shared_ptr<const GuestMemory> memory,
-                                  uint64_t features, DirtyLog* dirty_log);
+                                  uint64_t features);
 
   uint32_t size() const { return layout_.size; }
   uint16_t next_available() const { return layout_.next_available; }
@@ -58,9 +57,10 @@ class Virtqueue {
   // Returns whether the driver wants an interrupt for what was pushed since the last publish (§2.7.7, §2.7.10).
   [[nodiscard]] bool publish();
   bool has_unpublished() const { return pushed_ != layout_.next_used; }
-  // Reports the first `bytes` of the writable part as written.
-  void mark_written(Chain& chain, uint64_t bytes);
-  void mark_written(uint64_t guest_address, uint64_t bytes);
+  // Tells the memory that the first `bytes` of the writable part were written. Afterwards, as everywhere: what the
+  // walker itself writes into the used ring it marks by itself.
+  void mark_written(const Chain& chain, uint64_t bytes) const;
+  void mark_written(uint64_t guest_address, uint64_t bytes) const { memory_->dirty().mark(guest_address, bytes); }
 
   // Asks the driver not to notify; it may do so nevertheless.
   void disable_notifications();
@@ -82,12 +82,10 @@ class Virtqueue {
   };
   struct Walk;
 
-  Virtqueue(const VringLayout& layout, std::shared_ptr<const GuestMemory> memory, uint64_t features,
-            DirtyLog* dirty_log)
+  Virtqueue(const VringLayout& layout, std::shared_ptr<const GuestMemory> memory, uint64_t features)
       : layout_(layout),
         memory_(std::move(memory)),
         map_(memory_->map()),
-        dirty_log_(dirty_log),
         indirect_((features & kFeatureIndirectDescriptors) != 0),
         event_index_((features & kFeatureEventIndex) != 0),
         available_limit_(layout.next_available),
@@ -101,12 +99,12 @@ class Virtqueue {
   const char* walk_indirect(Walk& walk, const Descriptor& reference);
   const char* add_descriptor(Walk& walk, const Descriptor& descriptor);
   bool add_pieces(Chain& chain, uint64_t address, uint64_t length);
+  void mark_elements(uint16_t from, uint16_t to) const;
 
   VringLayout layout_;
   std::shared_ptr<const GuestMemory> memory_;
   std::shared_ptr<const RamMap> map_;
   std::vector<std::shared_ptr<const RamMap>> retired_;
-  DirtyLog* dirty_log_;
   bool indirect_;
   bool event_index_;
 

@@ -83,7 +83,7 @@ TEST(QueueFuzzTest, NoRingMakesTheWalkerLeaveGuestMemory) {
     }
     driver.set_available_index(static_cast<uint16_t>(position + ahead));
     const auto features = random.below(4) << 28;
-    auto queue = Virtqueue::create(driver.layout, ram.memory, features, nullptr).value();
+    auto queue = Virtqueue::create(driver.layout, ram.memory, features).value();
     queue.disable_notifications();
     for (;;) {
       const auto popped = queue.pop(chain);

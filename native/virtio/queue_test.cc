@@ -4,6 +4,7 @@
 
 #include <set>
 
+#include "virtio/testing/dirty_check.h"
 #include "virtio/testing/guest_driver.h"
 
 namespace tsvmm {
@@ -243,7 +244,7 @@ TEST_F(QueueTest, RefusesRingsThatCannotBe) {
   const auto refuses = [&](auto&& change) {
     auto layout = driver.layout;
     change(layout);
-    const auto queue = Virtqueue::create(layout, ram_.memory, 0, nullptr);
+    const auto queue = Virtqueue::create(layout, ram_.memory, 0);
     EXPECT_FALSE(queue.ok());
     return queue.ok() ? std::string() : std::string(queue.failure().operation);
   };
@@ -389,21 +390,69 @@ TEST_F(QueueTest, RamRemovedIsNotReachedAfterItsAdoption) {
   EXPECT_EQ(queue.pop(chain), Virtqueue::Pop::kBroken);
 }
 
-TEST_F(QueueTest, ReportsWhatItWroteToTheDirtyLog) {
-  struct Log final : DirtyLog {
-    void mark_dirty(uint64_t address, uint64_t length) override { ranges.emplace(address, length); }
-    std::set<std::pair<uint64_t, uint64_t>> ranges;
-  } log;
+using Pages = std::set<uint64_t>;
+
+TEST_F(QueueTest, MarksWhatAChainsOwnerSaysItWrote) {
   GuestDriver driver(ram_, 8, 0, kRings);
-  driver.add({{kData, 8}, {kData + 0x1000, 100, true}, {kData + 0x2000, 100, true}});
-  auto queue = driver.queue(&log);
+  driver.add({{kData, 8}, {kData + 0x1ff0, 0x20, true}, {kData + 0x4000, 100, true}, {kData + 0x5000, 1, true}});
+  auto queue = driver.queue();
   Chain chain;
   ASSERT_EQ(queue.pop(chain), Virtqueue::Pop::kChain);
-  queue.mark_written(chain, 130);
-  EXPECT_EQ(log.ranges, (std::set<std::pair<uint64_t, uint64_t>>{{kData + 0x1000, 100}, {kData + 0x2000, 30}}));
-  queue.push(chain.head, 130);
-  EXPECT_TRUE(queue.publish());
-  EXPECT_TRUE(log.ranges.contains({driver.layout.used_ring, 4 + 8 * 8 + 2}));
+  const DirtyCheck check(ram_, kRamSize);
+  queue.mark_written(chain, 0);
+  EXPECT_EQ(check.marked(), Pages{});
+  queue.mark_written(chain, 0x10);
+  EXPECT_EQ(check.marked(), Pages{kData + 0x1000});
+  queue.mark_written(chain, 0x20 + 100);
+  EXPECT_EQ(check.marked(), (Pages{kData + 0x1000, kData + 0x2000, kData + 0x4000}));
+}
+
+// 1024 elements: flags, index and the first of them on page 0, the event behind the last on page 2.
+TEST_F(QueueTest, MarksThePagesOfTheUsedRingThatItWrote) {
+  for (const uint64_t features : {uint64_t{0}, kFeatureEventIndex}) {
+    GuestDriver driver(ram_, 1024, features, kRings, 600);
+    const auto ring = driver.layout.used_ring;
+    auto queue = driver.queue();
+    const auto serve = [&](int count) {
+      Chain chain;
+      for (int number = 0; number < count; ++number) {
+        driver.add({{kData, 8, true}});
+        ASSERT_EQ(queue.pop(chain), Virtqueue::Pop::kChain);
+        queue.push(chain.head, 0);
+      }
+      static_cast<void>(queue.publish());
+      vring_used_elem element{};
+      while (driver.take_used(element)) {
+      }
+    };
+    const DirtyCheck check(ram_, kRamSize);
+    serve(1);
+    EXPECT_EQ(check.marked(), (Pages{ring, ring + 0x1000})) << "the index, and element 600";
+    static_cast<void>(queue.publish());
+    EXPECT_EQ(check.marked(), Pages{}) << "nothing to publish";
+    serve(423);
+    EXPECT_EQ(check.marked(), (Pages{ring, ring + 0x1000, ring + 0x2000})) << "element 1023 ends on page 2";
+    serve(20);
+    EXPECT_EQ(check.marked(), Pages{ring});
+    queue.disable_notifications();
+    EXPECT_EQ(check.marked(), features == 0 ? Pages{ring} : Pages{});
+    EXPECT_FALSE(queue.enable_notifications());
+    EXPECT_EQ(check.marked(), features == 0 ? Pages{ring} : Pages{ring + 0x2000});
+    // Over the end of the ring and into its begin.
+    serve(1010);
+    EXPECT_EQ(check.marked(), (Pages{ring, ring + 0x1000, ring + 0x2000}));
+  }
+}
+
+TEST_F(QueueTest, AFailedQueueIsNotWrittenAnyMore) {
+  GuestDriver driver(ram_, 8, 0, kRings);
+  auto queue = driver.queue();
+  queue.give_up("malformed");
+  const DirtyCheck check(ram_, kRamSize);
+  queue.disable_notifications();
+  EXPECT_FALSE(queue.enable_notifications());
+  EXPECT_EQ(check.marked(), Pages{});
+  EXPECT_EQ(check.changed(), Pages{});
 }
 
 }  // namespace

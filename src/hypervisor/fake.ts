@@ -2,7 +2,16 @@ import { SoftwareBus, type SoftwareBusOptions } from '../bus/software-bus.ts'
 import { FakeGateway } from '../interrupts/testing/fake-gateway.ts'
 import type { EventFd } from '../memory/event-fd.ts'
 import { SoftwareMemory } from '../memory/testing/software-memory.ts'
-import type { Doorbells, ExitCounters, Vcpu, VcpuStop, VirtualMachine, VirtualMachineEvents } from './hypervisor.ts'
+import { TsvmmError } from '../util/errors.ts'
+import type {
+  DirtyPages,
+  Doorbells,
+  ExitCounters,
+  Vcpu,
+  VcpuStop,
+  VirtualMachine,
+  VirtualMachineEvents,
+} from './hypervisor.ts'
 
 /** What a scripted vCPU does next, in the guest's place. */
 export type Exit = (machine: FakeVirtualMachine) => VcpuStop | undefined
@@ -49,6 +58,7 @@ export class FakeVirtualMachine implements VirtualMachine {
   readonly bus: SoftwareBus
   readonly interrupts = new FakeGateway()
   readonly doorbells: Doorbells
+  readonly dirtyPages: DirtyPages
   readonly vcpus: FakeVcpu[] = []
   readonly clock = { nowNs: 0n, readNs: () => this.clock.nowNs, setNs: (value: bigint) => this.#setClock(value) }
   isClosed = false
@@ -57,6 +67,7 @@ export class FakeVirtualMachine implements VirtualMachine {
 
   constructor(options: SoftwareBusOptions = {}) {
     this.bus = new SoftwareBus(options)
+    this.dirtyPages = dirtyPages(this.memory)
     this.doorbells = {
       attach: (eventFd, address) => {
         if (this.#doorbells.has(address)) throw new Error(`KVM_IOEVENTFD: 0x${address.toString(16)} is taken`)
@@ -112,6 +123,24 @@ export class FakeVirtualMachine implements VirtualMachine {
 
   #setClock(value: bigint): void {
     this.clock.nowNs = value
+  }
+}
+
+function dirtyPages(memory: SoftwareMemory): DirtyPages {
+  const refuse = (operation: string, reason: string) => new TsvmmError('ERR_HYPERVISOR', { operation, reason })
+  return {
+    get isTracking() {
+      return memory.isTrackingDirtyPages
+    },
+    start: () => {
+      if (memory.isTrackingDirtyPages) throw refuse('track dirty pages', 'it is tracking already')
+      memory.trackDirtyPages()
+    },
+    take: () => {
+      if (!memory.isTrackingDirtyPages) throw refuse('take the dirty pages', 'it is not tracking')
+      return memory.takeDirtyPages()
+    },
+    stop: () => memory.stopTrackingDirtyPages(),
   }
 }
 

@@ -31,6 +31,25 @@ export interface ParavirtualClock {
   setNs(value: bigint): void
 }
 
+/**
+ * Which pages of RAM were written, by vCPUs, by engines and by this process. One question at a time: whoever takes the
+ * pages is the only one who learns of them.
+ */
+export interface DirtyPages {
+  readonly isTracking: boolean
+  /** Throws ERR_HYPERVISOR where it is tracking already, or the hypervisor cannot; then nothing is tracked. */
+  start(): void
+  /**
+   * The pages written since start() or the last call: one bit for each 4096 bytes of the ranges of the machine's memory,
+   * ascending, one right behind the other; little-endian, in whole 64-bit words. RAM that was added since counts as
+   * written. While the guest runs, a page that is written meanwhile is in this answer or the next: take first, then copy.
+   * After an error nothing is lost, the next call has it. Throws ERR_HYPERVISOR while it is not tracking.
+   */
+  take(): Uint8Array<ArrayBuffer>
+  /** Idempotent. */
+  stop(): void
+}
+
 export interface VirtualMachineEvents {
   /** A level-triggered interrupt of a userspace interrupt controller was ended. */
   endOfInterrupt(vector: number): void
@@ -47,6 +66,7 @@ export interface VirtualMachine {
   readonly interrupts: MsiGateway
   readonly doorbells: Doorbells
   readonly clock: ParavirtualClock
+  readonly dirtyPages: DirtyPages
   /** Backs [guestAddress, guestAddress + sizeBytes) with host memory. Throws ERR_MEMORY. */
   addRam(guestAddress: number, sizeBytes: number, options: RamOptions): void
   /** Gives all of it back to the host: it reads as zeroes. */

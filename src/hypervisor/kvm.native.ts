@@ -12,6 +12,7 @@ import {
 } from '../native/addon.ts'
 import { reasonOf, TsvmmError } from '../util/errors.ts'
 import type {
+  DirtyPages,
   Doorbells,
   ExitCounters,
   ParavirtualClock,
@@ -91,6 +92,7 @@ export class KvmVirtualMachine implements VirtualMachine {
   readonly interrupts: MsiGateway
   readonly doorbells: Doorbells
   readonly clock: ParavirtualClock
+  readonly dirtyPages: DirtyPages
   readonly #vm: NativeVm
   #nextSlot = 0
   #isClosed = false
@@ -102,6 +104,7 @@ export class KvmVirtualMachine implements VirtualMachine {
     this.interrupts = gateway(vm)
     this.doorbells = doorbells(vm)
     this.clock = paravirtualClock(vm)
+    this.dirtyPages = dirtyPages(vm, this.memory)
   }
 
   /** The descriptors' own objects, for engines that take them natively. */
@@ -224,6 +227,17 @@ function paravirtualClock(vm: NativeVm): ParavirtualClock {
       new DataView(data.buffer).setBigUint64(0, value, true)
       translated('set the clock', () => vm.setClock(data))
     },
+  }
+}
+
+function dirtyPages(vm: NativeVm, memory: MappedMemory): DirtyPages {
+  return {
+    get isTracking() {
+      return vm.isTrackingDirtyPages
+    },
+    start: () => translated('track dirty pages', () => vm.startDirtyTracking(memory.native)),
+    take: () => translated('take the dirty pages', () => vm.takeDirtyPages()),
+    stop: () => translated('stop tracking dirty pages', () => vm.stopDirtyTracking()),
   }
 }
 

@@ -77,7 +77,10 @@ export class MappedMemory implements GuestMemory {
   /** Gives all RAM back to the host: it reads as zeroes. */
   clear(): void {
     attempt('cannot give memory back', () => {
-      for (const { mapping } of this.#ranges) mapping.discard()
+      for (const { guestAddress, sizeBytes, mapping } of this.#ranges) {
+        mapping.discard()
+        this.native.markDirty(guestAddress, sizeBytes)
+      }
     })
   }
 

@@ -98,6 +98,8 @@ export interface NativeGuestMemory {
   fill(guestAddress: number, value: number, lengthBytes: number): void
   /** Not on this thread; `fd` stays open until it is done. */
   loadFile(guestAddress: number, fd: number, fileOffset: number, lengthBytes: number): Promise<void>
+  /** For changes that came another way than through this object, after they were made; what is no RAM is ignored. */
+  markDirty(guestAddress: number, lengthBytes: number): void
   close(): void
 }
 
@@ -123,7 +125,6 @@ export interface MemorySlot {
   readonly mappingOffset: number
   readonly sizeBytes: number
   readonly readOnly?: boolean
-  readonly logDirtyPages?: boolean
 }
 
 /** KVM_SET_GSI_ROUTING entry of type MSI. */
@@ -196,10 +197,22 @@ export interface NativeVm {
   setIdentityMapAddress(address: number): void
   setMemorySlot(slot: MemorySlot): void
   removeMemorySlot(slot: number): void
-  /** KVM_GET_DIRTY_LOG: one bit a page, little-endian. */
-  dirtyLog(slot: number): Uint8Array<ArrayBuffer>
-  /** KVM_CLEAR_DIRTY_LOG, with KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2. */
-  clearDirtyLog(slot: number, firstPage: number, pages: number, bitmap: Uint8Array): void
+  /**
+   * Begins to track which pages are written: by vCPUs through slots, and in `memory` by engines and this process. After
+   * an error nothing is tracked. EALREADY where it, or another machine with the same memory, does so already; ENOTSUP
+   * where KVM has no manual protection (KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2).
+   */
+  startDirtyTracking(memory: NativeGuestMemory): void
+  /**
+   * The pages written since the start or the last call: one bit for each 4096 bytes of the ranges of `memory`, ascending,
+   * one right behind the other; little-endian, in whole 64-bit words. A page that is written meanwhile is in this answer
+   * or in the next. Memory added since, and what a slot that was removed or replaced has had, counts as written. After an
+   * error nothing is lost: the next call has it. EINVAL while nothing is tracked.
+   */
+  takeDirtyPages(): Uint8Array<ArrayBuffer>
+  /** Idempotent. Also where it throws nothing is tracked any more. */
+  stopDirtyTracking(): void
+  readonly isTrackingDirtyPages: boolean
   /** Replaces the whole table. */
   setGsiRoutes(routes: readonly MsiRouteEntry[]): void
   signalMsi(addressLow: number, addressHigh: number, data: number): void

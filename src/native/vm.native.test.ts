@@ -160,41 +160,6 @@ test('a doorbell rings without an exit, in either space', async t => {
   })
 })
 
-test('the dirty log has the pages that the guest wrote, once', async t => {
-  using guest = new TinyGuest({ logDirtyPages: true })
-  const out = guest.recordPort(done)
-  guest.addVcpu(op.store8(0x5000, 1), op.store8(0x7fff, 1), op.out8(done, 0), op.haltForever)
-  guest.run()
-  await out.until(1)
-  await guest.park()
-  const bits = guest.vm.dirtyLog(0)
-  t.is(bits.length, 8)
-  const pages = [...bits].flatMap((byte, index) =>
-    [...Array(8).keys()].filter(bit => byte & (1 << bit)).map(bit => index * 8 + bit),
-  )
-  t.true(pages.includes(5) && pages.includes(7), `pages ${pages}`)
-  t.false(pages.includes(6))
-  t.deepEqual(guest.vm.dirtyLog(0), new Uint8Array(8))
-  t.throws(() => guest.vm.dirtyLog(9), { code: 'ENOENT' })
-})
-
-test('with manual protection pages stay dirty until they are cleared', async t => {
-  using guest = new TinyGuest()
-  guest.vm.enableCapability(168, [1])
-  using memory = new MappingOf(guest, 1, 0x1_0000, 4 * pageBytes)
-  const out = guest.recordPort(done)
-  guest.addVcpu(op.useSegment(0x1000), op.store8(0x1000, 1), op.out8(done, 0), op.haltForever)
-  guest.run()
-  await out.until(1)
-  await guest.park()
-  t.true(((guest.vm.dirtyLog(1)[0] ?? 0) & 2) !== 0)
-  t.true(((guest.vm.dirtyLog(1)[0] ?? 0) & 2) !== 0)
-  guest.vm.clearDirtyLog(1, 0, 4, guest.vm.dirtyLog(1))
-  t.deepEqual(guest.vm.dirtyLog(1), new Uint8Array(8))
-  t.throws(() => guest.vm.clearDirtyLog(1, 0, 4, new Uint8Array(1)), { code: 'EINVAL' })
-  t.is(memory.mapping.sizeBytes, 4 * pageBytes)
-})
-
 test('a slot keeps its mapping and lets go when it is removed', async t => {
   using guest = new TinyGuest()
   const out = guest.recordPort(done)
@@ -307,21 +272,5 @@ class DisposableEventFds {
 
   [Symbol.dispose](): void {
     for (const eventFd of this.#all) eventFd.close()
-  }
-}
-
-class MappingOf {
-  readonly mapping
-
-  constructor(guest: TinyGuest, slot: number, guestAddress: number, sizeBytes: number) {
-    this.mapping = new (addon().Mapping)({ sizeBytes, backing: 'anonymous' })
-    guest.vm.setMemorySlot({
-      ...{ slot, guestAddress, mapping: this.mapping, mappingOffset: 0, sizeBytes },
-      logDirtyPages: true,
-    })
-  }
-
-  [Symbol.dispose](): void {
-    this.mapping.close()
   }
 }

@@ -79,9 +79,7 @@ class GuestDriver {
   }
 
   Vring vring(uint16_t index) const { return {index, layout, doorbell, interrupt}; }
-  Virtqueue queue(DirtyLog* log = nullptr) const {
-    return Virtqueue::create(layout, ram_.memory, features_, log).value();
-  }
+  Virtqueue queue() const { return Virtqueue::create(layout, ram_.memory, features_).value(); }
 
   vring_desc* descriptor(uint32_t index) const { return ram_.at<vring_desc>(layout.descriptor_table) + index; }
   vring_avail* available_ring() const { return ram_.at<vring_avail>(layout.available_ring); }

@@ -8,9 +8,13 @@ interface Range {
   readonly bytes: Uint8Array<ArrayBuffer>
 }
 
-/** Guest memory in plain TypeScript for tests of what reads and writes it. */
+const pageBytes = 4096
+
+/** Guest memory in plain TypeScript for tests of what reads and writes it; it knows which of its pages were written. */
 export class SoftwareMemory implements GuestMemory {
   readonly #ranges: Range[] = []
+  /** Addresses of pages; undefined while nobody asks. */
+  #dirty: Set<number> | undefined
 
   constructor(...sizes: readonly { readonly guestAddress: number; readonly sizeBytes: number }[]) {
     for (const { guestAddress, sizeBytes } of sizes) this.add(guestAddress, sizeBytes)
@@ -23,10 +27,37 @@ export class SoftwareMemory implements GuestMemory {
   add(guestAddress: number, sizeBytes: number): void {
     this.#ranges.push({ guestAddress, sizeBytes, bytes: new Uint8Array(sizeBytes) })
     this.#ranges.sort((a, b) => a.guestAddress - b.guestAddress)
+    this.#mark(guestAddress, sizeBytes)
   }
 
   clear(): void {
-    for (const { bytes } of this.#ranges) bytes.fill(0)
+    for (const { guestAddress, sizeBytes } of this.#ranges) this.fill(guestAddress, 0, sizeBytes)
+  }
+
+  get isTrackingDirtyPages(): boolean {
+    return this.#dirty !== undefined
+  }
+
+  trackDirtyPages(): void {
+    this.#dirty = new Set()
+  }
+
+  stopTrackingDirtyPages(): void {
+    this.#dirty = undefined
+  }
+
+  /** In the form of a virtual machine's dirty pages. */
+  takeDirtyPages(): Uint8Array<ArrayBuffer> {
+    const taken = this.#dirty ?? new Set()
+    const addresses = this.#ranges.flatMap(({ guestAddress, sizeBytes }) =>
+      Array.from({ length: sizeBytes / pageBytes }, (_, page) => guestAddress + page * pageBytes),
+    )
+    const bits = new Uint8Array(Math.ceil(addresses.length / 64) * 8)
+    for (const [page, address] of addresses.entries()) {
+      if (taken.has(address)) bits[page >> 3] = (bits[page >> 3] ?? 0) | (1 << (page & 7))
+    }
+    this.#dirty?.clear()
+    return bits
   }
 
   read(guestAddress: number, lengthBytes: number): Uint8Array<ArrayBuffer> {
@@ -45,10 +76,12 @@ export class SoftwareMemory implements GuestMemory {
       piece.set(bytes.subarray(position, position + piece.length))
       position += piece.length
     }
+    this.#mark(guestAddress, bytes.length)
   }
 
   fill(guestAddress: number, value: number, lengthBytes: number): void {
     for (const piece of this.#pieces(guestAddress, lengthBytes)) piece.fill(value)
+    this.#mark(guestAddress, lengthBytes)
   }
 
   async loadFile(guestAddress: number, fd: number, fileOffset: number, lengthBytes: number): Promise<void> {
@@ -57,6 +90,11 @@ export class SoftwareMemory implements GuestMemory {
       throw new TsvmmError('ERR_MEMORY', { reason: 'the file ends early' })
     }
     this.write(guestAddress, bytes)
+  }
+
+  #mark(guestAddress: number, lengthBytes: number): void {
+    const end = guestAddress + lengthBytes
+    for (let page = guestAddress - (guestAddress % pageBytes); page < end; page += pageBytes) this.#dirty?.add(page)
   }
 
   #pieces(guestAddress: number, lengthBytes: number): Uint8Array[] {

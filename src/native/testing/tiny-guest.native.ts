@@ -81,17 +81,14 @@ export class TinyGuest {
   readonly #waiting: (() => void)[] = []
   #nextWindow = 1
 
-  constructor(options: { readonly irqchip?: boolean; readonly logDirtyPages?: boolean } = {}) {
+  constructor(options: { readonly irqchip?: boolean } = {}) {
     const kvm = new (addon().Kvm)('/dev/kvm')
     this.vm = kvm.createVm()
     kvm.close()
     if (options.irqchip === true) this.vm.enableCapability(enableSplitIrqchip, [24])
     const mapping = new (addon().Mapping)({ sizeBytes: ramBytes, backing: 'anonymous' })
     this.memory.add(0, mapping, 0, ramBytes)
-    this.vm.setMemorySlot({
-      ...{ slot: 0, guestAddress: 0, mapping, mappingOffset: 0, sizeBytes: ramBytes },
-      logDirtyPages: options.logDirtyPages === true,
-    })
+    this.vm.setMemorySlot({ slot: 0, guestAddress: 0, mapping, mappingOffset: 0, sizeBytes: ramBytes })
     mapping.close()
     this.vm.setTrapHandlers(
       {
