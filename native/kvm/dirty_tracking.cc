@@ -1,9 +1,9 @@
 // The pages that were written through a VM's slots, or by this process.
 //
 // KVM's log with manual protection: KVM_GET_DIRTY_LOG only copies, KVM_CLEAR_DIRTY_LOG clears the bits that it is given
-// and write-protects their pages again, a chunk at a time. A page written between both is in the copy; one written after
-// is in the next. KVM_DIRTY_LOG_INITIALLY_SET is not used: it would put the protection of all memory off until the first
-// clear, while the first question is to be answered by what was written since the start.
+// and write-protects their pages again, a chunk at a time. A page written between both is in the copy; one written
+// after is in the next. KVM_DIRTY_LOG_INITIALLY_SET is not used: it would put the protection of all memory off until
+// the first clear, while the first question is to be answered by what was written since the start.
 #include <sys/ioctl.h>
 
 #include <algorithm>

@@ -21,8 +21,7 @@ uint64_t low_bits(uint64_t count) { return ~uint64_t{0} >> (kBits - count); }
 // (at the table, at a bit); we write what it looks at, pass this barrier, then read what it wrote. Without it both
 // could miss the other, as a processor may look before its own write is visible.
 Result<> pass_barrier() {
-  static const bool registered =
-      syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) == 0;
+  static const bool registered = syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) == 0;
   if (!registered) return Failure{ENOSYS, "membarrier"};
   if (syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0) != 0) return last_failure("membarrier");
   return Unit{};

@@ -32,10 +32,7 @@ std::optional<MemorySlot> read_memory_slot(Napi::Object object) {
   if (!offset) return {};
   const auto size = read_uint_property(object, "sizeBytes", {});
   if (!size) return {};
-  return MemorySlot{static_cast<uint32_t>(*slot),
-                    *address,
-                    *offset,
-                    *size,
+  return MemorySlot{static_cast<uint32_t>(*slot), *address, *offset, *size,
                     read_flag_property(object, "readOnly", false)};
 }
 

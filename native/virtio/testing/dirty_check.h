@@ -35,7 +35,8 @@ class DirtyCheck {
   std::set<uint64_t> changed() const {
     std::set<uint64_t> pages;
     for (uint64_t offset = 0; offset < before_.size(); offset += kPageBytes) {
-      if (std::memcmp(ram_.host + offset, before_.data() + offset, kPageBytes) != 0) pages.insert(ram_.address + offset);
+      if (std::memcmp(ram_.host + offset, before_.data() + offset, kPageBytes) != 0)
+        pages.insert(ram_.address + offset);
     }
     return pages;
   }
