@@ -57,6 +57,7 @@ struct FreeCompressor {
 struct ImageWriter::Worker {
   std::vector<std::byte> pages;  // the data pages of a span, one after the other
   std::vector<std::byte> frame;
+  SpanBuffer base;
   std::unique_ptr<ZSTD_CCtx, FreeCompressor> compressor;
 };
 
@@ -64,6 +65,7 @@ ImageWriter::ImageWriter(ImageSpace space, const Options& options, UniqueFd fd)
     : space_(std::move(space)),
       options_(options),
       fd_(std::move(fd)),
+      base_(options.base ? std::optional<ImageBase>(options.base) : std::nullopt),
       present_(space_.pages()),
       data_(space_.pages()),
       checksums_(options.form == ImageForm::kImage ? present_.spans() : 0),
@@ -72,7 +74,8 @@ ImageWriter::ImageWriter(ImageSpace space, const Options& options, UniqueFd fd)
 Result<std::unique_ptr<ImageWriter>> ImageWriter::create(const GuestMemory& memory, const Options& options) {
   ImageSpace space(memory.map());
   if (space.pages() == 0 || options.threads == 0 || options.threads > kMaximumImageThreads ||
-      options.level < kLowestLevel || options.level > kHighestLevel) {
+      options.level < kLowestLevel || options.level > kHighestLevel ||
+      (options.base && options.base->pages() != space.pages())) {
     return Failure{EINVAL, "write memory image"};
   }
   UniqueFd fd(fcntl(options.fd, F_DUPFD_CLOEXEC, 0));
@@ -129,15 +132,44 @@ ImageIndex ImageWriter::make_index() const {
 }
 
 Result<> ImageWriter::write_span(Worker& worker, uint64_t span, const SpanMask& asked) {
-  const auto before = data_.span(span);
+  const auto present = present_.span(span);
   const bool is_frame = options_.form == ImageForm::kZstd;
-  const auto wanted = is_frame ? asked | present_.span(span) : asked;
-  const auto data = copy_pages(worker, span, wanted);
+  // What is in this layer already stays in it, also where it is as in the base again.
+  const auto judged = base_ ? asked & ~present : SpanMask{};
+  const auto written_to = options_.base_is_shown ? judged & residency_.written(space_, span, judged) : judged;
+  auto wanted = (asked & ~judged) | written_to;
+  if (is_empty(wanted)) return Unit{};
+  if (is_frame) wanted = wanted | present;
+  auto data = copy_pages(worker, span, wanted);
+  if (base_) {
+    const auto same = drop_same(worker, span, written_to, data);
+    if (!same) return same.failure();
+    wanted = wanted & ~same.value();
+  }
+  const auto before = data_.span(span);
   auto written = is_frame ? write_frame(worker, span, data) : write_pages(worker, span, data, before & wanted & ~data);
   if (!written) return written;
   data_.set_span(span, (before & ~wanted) | data);
-  present_.set_span(span, present_.span(span) | wanted);
+  present_.set_span(span, present | wanted);
   return Unit{};
+}
+
+// Takes the pages that are as in the base out of `data` and out of the buffer, and returns them with those that are
+// zero here and there.
+Result<SpanMask> ImageWriter::drop_same(Worker& worker, uint64_t span, const SpanMask& judged, SpanMask& data) const {
+  std::array<unsigned, kSpanPages> places{};
+  unsigned copied = 0;
+  for_each_page(data, [&](unsigned page) { places[page] = copied++; });
+  const auto page_of = [&](unsigned page) { return worker.pages.data() + places[page] * kPageBytes; };
+  auto same = base_->same(span, judged, data, page_of, worker.base);
+  if (!same) return same;
+  data = data & ~same.value();
+  unsigned kept = 0;
+  for_each_page(data, [&](unsigned page) {
+    if (places[page] != kept) std::memcpy(worker.pages.data() + kept * kPageBytes, page_of(page), kPageBytes);
+    ++kept;
+  });
+  return same;
 }
 
 // Returns which of them are not zero; those are in the buffer.

@@ -4,9 +4,11 @@
 #include <array>
 #include <atomic>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "memory/guest_memory.h"
+#include "memory/image_base.h"
 #include "memory/image_index.h"
 #include "memory/image_space.h"
 #include "memory/page_bitmap.h"
@@ -23,9 +25,15 @@ class ImageWriter {
     ImageForm form = ImageForm::kImage;
     int level = 1;  // zstd: -7 to 19
     unsigned threads = 1;
+    // What is as these layers have it is left out: the file becomes a layer on top of them.
+    std::shared_ptr<const ImageChain> base = nullptr;
+    // What the memory shows of a memory image, or is supplied with from one, is in the base as it is there: pages that
+    // nobody wrote are left out unseen.
+    bool base_is_shown = false;
   };
 
-  // Empties the file. The RAM ranges are those of now. EINVAL for options out of range or where there is no RAM.
+  // Empties the file. The RAM ranges are those of now. EINVAL for options out of range, where there is no RAM, or where
+  // the base is of other RAM.
   static Result<std::unique_ptr<ImageWriter>> create(const GuestMemory& memory, const Options& options);
 
   // Any thread, one pass at a time (EBUSY). Writes the pages of `present`, all for nullptr. Each is copied once, and
@@ -45,6 +53,7 @@ class ImageWriter {
   ImageWriter(ImageSpace space, const Options& options, UniqueFd fd);
   Result<> write_span(Worker& worker, uint64_t span, const SpanMask& asked);
   SpanMask copy_pages(Worker& worker, uint64_t span, const SpanMask& wanted);
+  Result<SpanMask> drop_same(Worker& worker, uint64_t span, const SpanMask& judged, SpanMask& data) const;
   Result<> write_pages(Worker& worker, uint64_t span, const SpanMask& data, const SpanMask& zero);
   Result<> write_frame(Worker& worker, uint64_t span, const SpanMask& data);
   ImageIndex make_index() const;
@@ -52,6 +61,7 @@ class ImageWriter {
   const ImageSpace space_;
   const Options options_;
   const UniqueFd fd_;
+  const std::optional<ImageBase> base_;
   const Residency residency_;
   std::atomic<bool> is_busy_ = false;
   std::atomic<uint64_t> file_end_ = 0;  // zstd

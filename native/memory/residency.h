@@ -17,6 +17,10 @@ class Residency {
   // copies from a running guest hears of it as a dirty page.
   SpanMask touched(const ImageSpace& space, uint64_t span, const SpanMask& wanted) const;
 
+  // `wanted` without those that are still as the mapping's contents() have them, or zero where these have nothing. All
+  // of `wanted` where that cannot be told; also pages that were read only may be among them.
+  SpanMask written(const ImageSpace& space, uint64_t span, const SpanMask& wanted) const;
+
  private:
   UniqueFd pagemap_;
 };

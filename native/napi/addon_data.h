@@ -9,6 +9,7 @@ struct AddonData {
   Napi::FunctionReference event_fd;
   Napi::FunctionReference mapping;
   Napi::FunctionReference guest_memory;
+  Napi::FunctionReference memory_image;
   Napi::FunctionReference vm;
   Napi::FunctionReference vcpu;
   Napi::FunctionReference window;

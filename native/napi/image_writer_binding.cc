@@ -7,6 +7,7 @@
 #include "napi/addon_data.h"
 #include "napi/arguments.h"
 #include "napi/memory_binding.h"
+#include "napi/memory_image_binding.h"
 
 namespace tsvmm {
 
@@ -36,7 +37,14 @@ bool read_options(Napi::Object object, ImageWriter::Options& options) {
   if (!level) return false;
   const auto threads = read_uint(object.Get("threads"), "threads", kMaximumImageThreads);
   if (!threads) return false;
-  options = {static_cast<int>(*fd), *form, *level, static_cast<unsigned>(*threads)};
+  options = {.fd = static_cast<int>(*fd), .form = *form, .level = *level, .threads = static_cast<unsigned>(*threads)};
+  if (const auto base = object.Get("base"); !base.IsUndefined()) {
+    auto* image = unwrap<MemoryImageBinding>(base, addon_data(object.Env()).memory_image, "base");
+    if (image == nullptr) return false;
+    options.base = image->chain();
+    if (!options.base) return throw_closed(object.Env(), "MemoryImage"), false;
+  }
+  options.base_is_shown = read_flag_property(object, "baseIsShown", false);
   return true;
 }
 

@@ -49,15 +49,14 @@ bool read_map_options(Napi::Object object, MappingOptions& options) {
 }  // namespace
 
 void MemoryImageBinding::define(Napi::Env env, Napi::Object exports) {
-  exports.Set("MemoryImage", DefineClass(env, "MemoryImage",
-                                         {InstanceAccessor<&MemoryImageBinding::pages>("pages"),
-                                          InstanceMethod<&MemoryImageBinding::load>("load"),
-                                          InstanceMethod<&MemoryImageBinding::verify>("verify"),
-                                          InstanceMethod<&MemoryImageBinding::map>("map"),
-                                          InstanceMethod<&MemoryImageBinding::counts>("counts"),
-                                          InstanceMethod<&MemoryImageBinding::progress>("progress"),
-                                          InstanceMethod<&MemoryImageBinding::cancel>("cancel"),
-                                          InstanceMethod<&MemoryImageBinding::close>("close")}));
+  const auto constructor = DefineClass(
+      env, "MemoryImage",
+      {InstanceAccessor<&MemoryImageBinding::pages>("pages"), InstanceMethod<&MemoryImageBinding::load>("load"),
+       InstanceMethod<&MemoryImageBinding::verify>("verify"), InstanceMethod<&MemoryImageBinding::map>("map"),
+       InstanceMethod<&MemoryImageBinding::counts>("counts"), InstanceMethod<&MemoryImageBinding::progress>("progress"),
+       InstanceMethod<&MemoryImageBinding::cancel>("cancel"), InstanceMethod<&MemoryImageBinding::close>("close")});
+  addon_data(env).memory_image = Napi::Persistent(constructor);
+  exports.Set("MemoryImage", constructor);
 }
 
 MemoryImageBinding::MemoryImageBinding(const Napi::CallbackInfo& info) : ObjectWrap(info) {

@@ -15,6 +15,9 @@ class MemoryImageBinding : public Napi::ObjectWrap<MemoryImageBinding> {
   static void define(Napi::Env env, Napi::Object exports);
   explicit MemoryImageBinding(const Napi::CallbackInfo& info);
 
+  // nullptr once it is closed.
+  const std::shared_ptr<const ImageChain>& chain() const { return chain_; }
+
  private:
   Napi::Value pages(const Napi::CallbackInfo& info);
   Napi::Value load(const Napi::CallbackInfo& info);

@@ -16,6 +16,16 @@ export interface MemoryImageWriterOptions {
   readonly level: number
   /** 1 to 64. */
   readonly threads: number
+  /**
+   * The file becomes a layer on top of these: pages that are as they have them are left out, with EBADMSG where they are not
+   * what was written. EINVAL where they are of other RAM.
+   */
+  readonly base?: NativeMemoryImage
+  /**
+   * What `memory` shows of a memory image (`map`), or is supplied with from one, is in `base` as it is there: pages that
+   * nobody wrote since are left out unseen.
+   */
+  readonly baseIsShown?: boolean
 }
 
 /** Of the work that runs, or of the last one. */
