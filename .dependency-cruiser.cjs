@@ -28,7 +28,7 @@ const layers = {
 const forbidden = Object.entries(layers).map(([layer, allowed]) => ({
   name: `${layer}-imports`,
   severity: 'error',
-  from: { path: `^src/${layer}/`, pathNot: '\\.test\\.ts$' },
+  from: { path: `^src/${layer}/`, pathNot: '/testing/|\\.test\\.ts$' },
   to: { path: '^src/', pathNot: `^src/(${[layer, ...allowed].join('|')})/` },
 }))
 

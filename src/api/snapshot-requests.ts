@@ -16,6 +16,8 @@ export const snapshotSchema = z.strictObject({
   compression_level: z.nullish(z.number().check(z.int(), z.gte(-7), z.lte(19))),
   durability: z.nullish(z.enum(['None', 'Data', 'Full'])),
   overwrite: flag,
+  parent_url: z.nullish(text),
+  live: flag,
 })
 
 export const restoreSchema = z.strictObject({
@@ -33,7 +35,7 @@ export const restoreSchema = z.strictObject({
 
 /** Where a snapshot is to be, and how. Throws ERR_API_REQUEST for a URL that is no file of this host. */
 export function snapshotRequest(body: z.output<typeof snapshotSchema>): { path: string; options: SnapshotOptions } {
-  const { destination_url, memory_form, compression_level, durability, overwrite } = body
+  const { destination_url, memory_form, compression_level, durability, overwrite, parent_url, live } = body
   const memory = memory_form === 'Zstd' ? 'zstd' : 'image'
   return {
     path: pathOf('destination_url', destination_url),
@@ -42,6 +44,8 @@ export function snapshotRequest(body: z.output<typeof snapshotSchema>): { path: 
       ...(compression_level == null ? {} : { level: compression_level }),
       ...(durability == null ? {} : { durability: durabilities[durability] }),
       overwrite: overwrite === true,
+      ...(parent_url == null ? {} : { parent: pathOf('parent_url', parent_url) }),
+      live: live === true,
     },
   }
 }

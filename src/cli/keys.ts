@@ -150,6 +150,12 @@ export const snapshotKeys: OptionKeys = {
     help: 'what is on the disk before the snapshot has its name: nothing, its files, and the name, too [data]',
   },
   overwrite: { field: 'overwrite', kind: toggle, help: 'take the place of a snapshot that is there [off]' },
+  parent: {
+    field: 'parent_url',
+    kind: path,
+    help: 'a snapshot that the new one stands on: only what differs from it is kept',
+  },
+  live: { field: 'live', kind: toggle, help: 'the machine runs while its memory is saved [off]' },
 }
 
 export const restoreKeys: OptionKeys = {

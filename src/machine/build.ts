@@ -1,5 +1,5 @@
 import type { VmConfig } from '../config/vm-config.ts'
-import type { ExitCounters, VcpuStop } from '../hypervisor/hypervisor.ts'
+import type { DirtyPages, ExitCounters, VcpuStop } from '../hypervisor/hypervisor.ts'
 import { Kvm } from '../hypervisor/kvm.native.ts'
 import { type RamRestoreMode, type RamSource, ramFromLayers } from '../memory/ram-image.native.ts'
 import type { RamImageLayer, RamImageWriter, RamImageWriterOptions } from '../memory/ram-image.ts'
@@ -24,8 +24,11 @@ export interface MachineEvents {
 /** The RAM of a machine as it is saved. */
 export interface MachineRam {
   readonly ranges: readonly { readonly guestAddress: number; readonly sizeBytes: number }[]
+  readonly dirtyPages: DirtyPages
   createImageWriter(options: RamImageWriterOptions): RamImageWriter
 }
+
+export type { DirtyPages }
 
 /** Saved RAM that a machine begins with. */
 export interface SavedRam {

@@ -114,8 +114,8 @@ export class X86Machine implements BuiltMachine {
   }
 
   get ram(): MachineRam {
-    const { memory } = this.#vm
-    return { ranges: memory.ranges, createImageWriter: options => createRamImageWriter(memory, options) }
+    const { memory, dirtyPages } = this.#vm
+    return { ranges: memory.ranges, dirtyPages, createImageWriter: options => createRamImageWriter(memory, options) }
   }
 
   skipPause(): void {

@@ -5,9 +5,16 @@ import { reasonOf, TsvmmError } from '../util/errors.ts'
 import type { MappedMemory, MappedRamOptions } from './mapped.native.ts'
 import { imagePageBytes, type RamImageLayer, type RamImageWriter, type RamImageWriterOptions } from './ram-image.ts'
 
-/** A writer for the RAM of a machine, which stays mapped for it. */
+/** A writer for the RAM of a machine, which stays mapped for it. Throws ERR_MEMORY_IMAGE for a base that is no image. */
 export function createRamImageWriter(memory: MappedMemory, options: RamImageWriterOptions): RamImageWriter {
-  return new (addon().MemoryImageWriter)({ memory: memory.native, ...options })
+  const { base, ...own } = options
+  if (base === undefined) return new (addon().MemoryImageWriter)({ memory: memory.native, ...own })
+  const image = open(base.layers)
+  try {
+    return new (addon().MemoryImageWriter)({ memory: memory.native, ...own, base: image, baseIsShown: base.isShown })
+  } finally {
+    image.close()
+  }
 }
 
 /** More than these wait for the disk. */

@@ -21,11 +21,21 @@ export interface RamImageWriterOptions {
   /** zstd's, -7 to 19. */
   readonly level: number
   readonly threads: number
+  /** What is as there is left out. */
+  readonly base?: RamImageBase | undefined
+}
+
+/** Of an image that is only what differs. */
+export interface RamImageBase {
+  /** Newest first; they may be closed once the writer is there. */
+  readonly layers: readonly RamImageLayer[]
+  /** RAM is a mapping of a part of them, or supplied from it: what nobody wrote is as there, and not looked at. */
+  readonly isShown: boolean
 }
 
 /** Writes RAM into a file in one or several passes, none of them on this thread. */
 export interface RamImageWriter {
-  /** The pages of `present`, all where absent. Rejects with the code of what the file system said, ECANCELED after cancel(). */
+  /** The pages of `present`, all where absent. The guest may run. Rejects with the code of what the file system said, ECANCELED after cancel(). */
   write(present?: Uint8Array): Promise<void>
   progress(): RamImageProgress
   cancel(): void

@@ -7,6 +7,7 @@ import { parseVmConfig } from '../config/vm-config.ts'
 import { buildMachine } from '../machine/build.ts'
 import type { RamImageForm } from '../memory/ram-image.ts'
 import { inspectSnapshot, verifySnapshot } from './inspect.ts'
+import { Lineage } from './lineage.ts'
 import { saveMachine } from './save.ts'
 
 const pageBytes = 4096
@@ -28,7 +29,9 @@ async function aSnapshot(t: ExecutionContext, form: RamImageForm): Promise<strin
     await t.throwsAsync(machine.load(), { code: 'ERR_KERNEL_FORMAT' })
     await machine.components.pause()
     const { components } = machine.components
-    await saveMachine({ config, components, ram: machine.ram, whilePaused: action => action() }, path, { memory: form })
+    const { ram } = machine
+    const source = { config, components, ram, lineage: new Lineage(ram.dirtyPages) }
+    await saveMachine({ ...source, whilePaused: action => action() }, path, { memory: form })
   } finally {
     await machine.components.close()
   }

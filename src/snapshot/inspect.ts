@@ -3,8 +3,9 @@ import { join, resolve } from 'node:path'
 import { stateSchemas } from '../machine/state-schemas.ts'
 import { verifyRamImage } from '../memory/ram-image.native.ts'
 import { snapshotError } from './error.ts'
+import { readManifest } from './layers.ts'
 import { type Manifest, snapshotFiles } from './manifest.ts'
-import { openSnapshot, readManifest } from './read.ts'
+import { openSnapshot } from './read.ts'
 
 /** What a snapshot holds, without a look at whether it is whole. */
 export interface SnapshotReport {
@@ -47,5 +48,5 @@ export async function verifySnapshot(path: string): Promise<void> {
     }
     schema.decode(record)
   }
-  await verifyRamImage([snapshot.memory])
+  await verifyRamImage(snapshot.layers.all)
 }

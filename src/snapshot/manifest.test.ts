@@ -27,7 +27,7 @@ test('keys of a newer release that need nobody to know them are no harm', t => {
 test('what cannot be read is said in one line', t => {
   const cases: readonly (readonly [unknown, string])[] = [
     [{ ...manifest, format: 2 }, 'format 2 is newer than 1, the newest that is known here'],
-    [{ ...manifest, features: ['incremental'] }, 'it uses incremental, which is not known here'],
+    [{ ...manifest, features: ['time-travel'] }, 'it uses time-travel, which is not known here'],
     [{ ...manifest, architecture: 'sparc' }, 'architecture: must be one of x86_64, aarch64'],
     [{ ...manifest, memory: { form: 'image', ranges: [] } }, 'memory.ranges: must be at least 1'],
     [{ ...manifest, files: { a: { bytes: -1 } } }, 'files.a.bytes: must be at least 0'],

@@ -15,7 +15,7 @@ export const snapshotFiles = {
 } as const
 
 const size = z.number().check(z.int(), z.gte(0), z.lte(Number.MAX_SAFE_INTEGER))
-const text = z.string().check(z.minLength(1), z.maxLength(1024))
+const text = z.string().check(z.minLength(1), z.maxLength(4096))
 const digest = z.string().check(z.regex(/^[0-9a-f]{64}$/))
 
 /** Keys that are unknown here are no harm: what a reader must know of stands in `features`. */
@@ -28,6 +28,8 @@ const manifestSchema = z.object({
   created: text,
   writer: z.object({ name: text, version: text }),
   architecture: z.enum(['x86_64', 'aarch64']),
+  /** The snapshot that has the memory that this one leaves out; its path counts from the directory of this one. */
+  parent: z.optional(z.object({ path: text, id: text })),
   memory: z.object({
     form: z.enum(['image', 'zstd']),
     ranges: z.array(z.object({ guestAddress: size, sizeBytes: size })).check(z.minLength(1), z.maxLength(4096)),
@@ -40,7 +42,8 @@ const manifestSchema = z.object({
 export type Manifest = z.output<typeof manifestSchema>
 
 /** Features that snapshots can have and this release knows. */
-const knownFeatures: readonly string[] = []
+export const incremental = 'incremental'
+const knownFeatures: readonly string[] = [incremental]
 
 /** Throws TypeError with a reason in one line for what is no manifest, or one of a format or with a feature unknown here. */
 export function parseManifest(bytes: Uint8Array): Manifest {

@@ -2,6 +2,7 @@ import { availableParallelism } from 'node:os'
 import { parseVmConfig, type VmConfig } from '../config/vm-config.ts'
 import type { BuiltMachine, MachineBuilder } from '../machine/build.ts'
 import { snapshotError } from '../snapshot/error.ts'
+import { haveSameRanges } from '../snapshot/layers.ts'
 import type { OpenSnapshot } from '../snapshot/read.ts'
 import { loadAll } from '../state/walk.ts'
 import { type Overrides, withOverrides } from './overrides.ts'
@@ -23,14 +24,19 @@ export interface RestoreOptions {
 /** More threads than this wait for the disk. */
 const mostThreads = 8
 
-/** The configuration of a saved machine, and how one is built that has its memory and its state. */
-export function restoredMachine(
-  snapshot: OpenSnapshot,
-  options: RestoreOptions,
-): { config: VmConfig; building(build: MachineBuilder): MachineBuilder } {
+export interface RestoredMachine {
+  readonly config: VmConfig
+  /** As of a Lineage. */
+  readonly shown: string | undefined
+  /** How one is built that has its memory and its state. */
+  building(build: MachineBuilder): MachineBuilder
+}
+
+/** What becomes of a saved machine. */
+export function restoredMachine(snapshot: OpenSnapshot, options: RestoreOptions): RestoredMachine {
   const config = parseVmConfig(withOverrides(snapshot.config, options.overrides ?? {}))
   const ram = {
-    layers: [snapshot.memory],
+    layers: snapshot.layers.all,
     mode: modeOf(snapshot, config, options.mode),
     threads: Math.min(mostThreads, availableParallelism()),
   }
@@ -42,6 +48,7 @@ export function restoredMachine(
   }
   return {
     config,
+    shown: ram.mode === 'copy' ? undefined : snapshot.manifest.id,
     building: build => async (machineConfig, events, buildOptions) => {
       const machine = await build(machineConfig, events, { ...buildOptions, ram })
       try {
@@ -56,19 +63,14 @@ export function restoredMachine(
 }
 
 /** RAM that others share, or of huge pages, is no private mapping of a file. */
-function modeOf(
-  { path, manifest }: OpenSnapshot,
-  { memory }: VmConfig,
-  wanted: RestoreOptions['mode'],
-): 'cow' | 'copy' {
-  const obstacle =
-    manifest.memory.form !== 'image'
-      ? 'its memory is compressed'
-      : memory.shared
-        ? 'the machine has shared memory'
-        : memory.hugepages
-          ? 'the machine has huge pages'
-          : undefined
+function modeOf({ path, layers }: OpenSnapshot, { memory }: VmConfig, wanted: RestoreOptions['mode']): 'cow' | 'copy' {
+  const obstacle = layers.all.some(({ manifest }) => manifest.memory.form !== 'image')
+    ? 'its memory is compressed'
+    : memory.shared
+      ? 'the machine has shared memory'
+      : memory.hugepages
+        ? 'the machine has huge pages'
+        : undefined
   if (wanted === 'cow' && obstacle !== undefined) {
     throw snapshotError(path, '', `it cannot be restored copy-on-write: ${obstacle}`)
   }
@@ -77,12 +79,6 @@ function modeOf(
 
 /** A machine built from the configuration has the memory that was saved. */
 function checkRanges({ path, manifest }: OpenSnapshot, { ram }: BuiltMachine): void {
-  const { ranges } = manifest.memory
-  const isSame =
-    ranges.length === ram.ranges.length &&
-    ranges.every(({ guestAddress, sizeBytes }, index) => {
-      const range = ram.ranges[index]
-      return range?.guestAddress === guestAddress && range.sizeBytes === sizeBytes
-    })
+  const isSame = haveSameRanges(manifest.memory.ranges, ram.ranges)
   if (!isSame) throw snapshotError(path, '', 'its memory is not where a machine of its configuration has it')
 }

@@ -3,6 +3,7 @@ import { settled } from '../config/settle.ts'
 import { parseVmConfig, type VmConfig, type VmConfigInput } from '../config/vm-config.ts'
 import type { ExitCounters } from '../hypervisor/hypervisor.ts'
 import { type BuiltMachine, buildMachine, type MachineBuilder, type MachineEvents } from '../machine/build.ts'
+import { Lineage } from '../snapshot/lineage.ts'
 import type { SnapshotOptions } from '../snapshot/write.ts'
 import type { DeviceDescription } from '../state/component.ts'
 import { TsvmmError } from '../util/errors.ts'
@@ -57,6 +58,7 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
   readonly #machine: BuiltMachine
   readonly #requests = new SerialQueue()
   readonly #exited = Promise.withResolvers<VmExit>()
+  readonly #lineage: Lineage
   #state: VmState
   /** Whether a reset by the guest itself waits or is carried out. */
   #isResetting = false
@@ -82,7 +84,7 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
     const { restoredMachine } = await import('./restore.ts')
     await using snapshot = await openSnapshot(path)
     const restored = restoredMachine(snapshot, options)
-    const vm = await Vm.#make(restored.building(build), restored.config, options, 'paused')
+    const vm = await Vm.#make(restored.building(build), restored.config, options, 'paused', restored.shown)
     if (options.resume !== true) return vm
     try {
       await vm.resume()
@@ -98,7 +100,13 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
     return Vm.#make(build, config, options, 'created')
   }
 
-  static async #make(build: MachineBuilder, config: VmConfigInput, options: VmOptions, state: VmState): Promise<Vm> {
+  static async #make(
+    build: MachineBuilder,
+    config: VmConfigInput,
+    options: VmOptions,
+    state: VmState,
+    shown?: string,
+  ): Promise<Vm> {
     options.signal?.throwIfAborted()
     const parsed = settled(parseVmConfig(config))
     // The machine reports to the Vm that is made from it, so the events are bound in two steps.
@@ -115,7 +123,7 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
       },
       options.kvmPath === undefined ? {} : { kvmPath: options.kvmPath },
     )
-    const vm = new Vm(parsed, machine, state)
+    const vm = new Vm(parsed, machine, state, shown)
     events.target = {
       powerOff: () => vm.#end({ kind: 'power-off' }),
       reset: () => vm.#rebootItself(),
@@ -131,8 +139,9 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
     return vm
   }
 
-  private constructor(config: VmConfig, machine: BuiltMachine, state: VmState) {
+  private constructor(config: VmConfig, machine: BuiltMachine, state: VmState, shown: string | undefined) {
     super()
+    this.#lineage = new Lineage(machine.ram.dirtyPages, shown)
     this.#state = state
     this.config = config
     this.#machine = machine
@@ -212,7 +221,8 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
       this.emit('snapshotting')
       const { components, ram } = this.#machine
       const whilePaused = <T>(action: () => Promise<T>) => this.#whilePaused(action)
-      const source = { config: this.config, components: components.components, ram, whilePaused }
+      const lineage = this.#lineage
+      const source = { config: this.config, components: components.components, ram, lineage, whilePaused }
       await saveMachine(source, path, options)
       this.emit('snapshotted')
     })

@@ -58,6 +58,7 @@ class FakeMachine implements BuiltMachine {
 
   readonly ram = {
     ranges: [{ guestAddress: 0, sizeBytes: ramBytes }],
+    dirtyPages: this.#vm.dirtyPages,
     createImageWriter: ({ fd }: { readonly fd: number }) => {
       const step = () => this.#machines.step('save')
       return new FakeImageWriter(fd, step)
