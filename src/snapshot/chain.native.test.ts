@@ -1,14 +1,17 @@
-import { cpSync, mkdtempSync, rmSync } from 'node:fs'
+import { cpSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import fc from 'fast-check'
 import { verifySnapshot } from './inspect.ts'
 import { readManifest } from './layers.ts'
+import { mergeSnapshot } from './merge.ts'
 import { PlainMachine, plainPages } from './testing/plain-machine.native.ts'
 
 const code = 'ERR_SNAPSHOT'
 const pageBytes = 4096
+/** These tests lose no power. */
+const fast = { durability: 'none' } as const
 
 function aPlace(t: ExecutionContext): string {
   const place = mkdtempSync(join(tmpdir(), 'tsvmm-chain-'))
@@ -90,16 +93,16 @@ test('on top of its parent a snapshot has what was written since', async t => {
   const [one, two, three] = [join(place, 'one'), join(place, 'two'), join(place, 'three')]
   using machine = await PlainMachine.create()
   for (let at = 0; at < 200; at += 1) machine.write(at, page(1))
-  const { id } = await machine.save(one, {})
+  const { id } = await machine.save(one, fast)
   machine.write(7, page(2))
-  const manifest = await machine.save(two, { parent: one, memory: 'zstd' })
+  const manifest = await machine.save(two, { ...fast, parent: one, memory: 'zstd' })
   t.deepEqual(manifest.parent, { path: '../one', id })
   t.deepEqual(manifest.features, ['incremental'])
   machine.write(8, page(0))
   machine.write(700, page(3))
   // That it is as its parent has it is not worth a place in it.
   machine.write(9, page(1))
-  await machine.save(three, { parent: two })
+  await machine.save(three, { ...fast, parent: two })
   const contents = machine.contents()
   t.deepEqual(await restored(three, 'copy'), contents)
   // They may all move.
@@ -113,13 +116,13 @@ test('a snapshot whose parent is gone, other or replaced says so', async t => {
   const [one, two] = [join(place, 'one'), join(place, 'two')]
   using machine = await PlainMachine.create()
   machine.write(1, page(1))
-  await machine.save(one, {})
-  await machine.save(two, { parent: one })
-  await t.throwsAsync(machine.save(one, { parent: two, overwrite: true }), {
+  await machine.save(one, fast)
+  await machine.save(two, { ...fast, parent: one })
+  await t.throwsAsync(machine.save(one, { ...fast, parent: two, overwrite: true }), {
     code,
     message: `snapshot ${one}: it cannot take the place of a snapshot that it stands on`,
   })
-  await machine.save(one, { overwrite: true })
+  await machine.save(one, { ...fast, overwrite: true })
   await t.throwsAsync(verifySnapshot(two), {
     code,
     message: `snapshot ${two}: ${one} is not the snapshot any more that this one stands on`,
@@ -129,7 +132,7 @@ test('a snapshot whose parent is gone, other or replaced says so', async t => {
     code,
     message: `snapshot ${one}/manifest.json: no such file or directory`,
   })
-  await t.throwsAsync(machine.save(join(place, 'three'), { parent: one }), { code })
+  await t.throwsAsync(machine.save(join(place, 'three'), { ...fast, parent: one }), { code })
 })
 
 test('what was given up or failed is looked at again', async t => {
@@ -137,16 +140,42 @@ test('what was given up or failed is looked at again', async t => {
   const [one, two, three] = [join(place, 'one'), join(place, 'two'), join(place, 'three')]
   using machine = await PlainMachine.create()
   machine.write(1, page(1))
-  await machine.save(one, {})
-  await machine.save(two, { parent: one })
+  await machine.save(one, fast)
+  await machine.save(two, { ...fast, parent: one })
   machine.write(2, page(2))
   const given = new AbortController()
-  const failed = machine.save(three, { parent: two, live: true, signal: given.signal }, () =>
+  const failed = machine.save(three, { ...fast, parent: two, live: true, signal: given.signal }, () =>
     given.abort(new Error('enough')),
   )
   await t.throwsAsync(failed, { message: 'enough' })
   machine.write(3, page(3))
-  await machine.save(three, { parent: two })
+  await machine.save(three, { ...fast, parent: two })
   t.deepEqual(await restored(three, 'copy'), machine.contents())
   t.true(machine.vm.dirtyPages.isTracking, 'the next one will know what was written')
+})
+
+test('a chain is merged into one that stands on nothing', async t => {
+  const place = aPlace(t)
+  const [one, two, three, whole] = [join(place, 'one'), join(place, 'two'), join(place, 'three'), join(place, 'whole')]
+  using machine = await PlainMachine.create()
+  for (let at = 0; at < plainPages; at += 3) machine.write(at, page(1))
+  await machine.save(one, fast)
+  machine.write(3, page(0))
+  machine.write(4, page(2))
+  await machine.save(two, { ...fast, parent: one, memory: 'zstd' })
+  machine.write(400, page(2))
+  const saved = await machine.save(three, { ...fast, parent: two })
+  for (const [path, memory] of [
+    [three, 'image'],
+    [one, 'zstd'],
+  ] as const) {
+    const manifest = await mergeSnapshot(path, whole, { ...fast, memory, overwrite: true })
+    t.is(manifest.parent, undefined)
+    t.not(manifest.id, saved.id)
+    await verifySnapshot(whole)
+    t.deepEqual(await restored(whole, 'copy'), await restored(path, 'copy'))
+  }
+  rmSync(one, { recursive: true })
+  await t.throwsAsync(mergeSnapshot(two, join(place, 'no'), {}), { code })
+  t.deepEqual(readdirSync(place).toSorted(), ['three', 'two', 'whole'])
 })

@@ -37,6 +37,9 @@ export interface SnapshotOptions {
   readonly signal?: AbortSignal
 }
 
+/** RAM that is written. */
+export type WritableRam = Pick<MachineRam, 'ranges' | 'createImageWriter'>
+
 /** What a new snapshot is to stand on; `isShown` as of a RamImageBase. */
 export interface Base {
   readonly layers: SnapshotLayers
@@ -54,7 +57,7 @@ const mostThreads = 8
 export class SnapshotWriter implements AsyncDisposable {
   readonly #directory: SnapshotDirectory
   readonly #form: RamImageForm
-  readonly #ram: MachineRam
+  readonly #ram: WritableRam
   readonly #writer: RamImageWriter
   readonly #options: SnapshotOptions
   readonly #parent: Manifest['parent']
@@ -62,7 +65,7 @@ export class SnapshotWriter implements AsyncDisposable {
 
   private constructor(parts: {
     directory: SnapshotDirectory
-    ram: MachineRam
+    ram: WritableRam
     writer: RamImageWriter
     options: SnapshotOptions
     parent: Manifest['parent']
@@ -77,7 +80,7 @@ export class SnapshotWriter implements AsyncDisposable {
     this.#imageBytes = parts.imageBytes
   }
 
-  static async begin(path: string, ram: MachineRam, options: SnapshotOptions, base?: Base): Promise<SnapshotWriter> {
+  static async begin(path: string, ram: WritableRam, options: SnapshotOptions, base?: Base): Promise<SnapshotWriter> {
     options.signal?.throwIfAborted()
     const { durability = 'data', overwrite = false, level = 1 } = options
     const form = formOf(options)
