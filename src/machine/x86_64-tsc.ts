@@ -20,8 +20,8 @@ export class X86TimeStampCounters implements Component {
   readonly state = saved({ schema: x86TscState, save: () => this.#save(), load: state => this.#load(state) })
   readonly #time: GuestTime
   readonly #vcpus: Vcpu[] = []
-  #loaded: SavedTsc | undefined
-  #isPaused = false
+  /** Where they stand while the machine is paused: as they were read, or loaded. */
+  #stopped: { readonly tsc: SavedTsc; readonly readAtNs: bigint | undefined } | undefined
 
   constructor(time: GuestTime) {
     this.#time = time
@@ -31,30 +31,36 @@ export class X86TimeStampCounters implements Component {
     this.#vcpus.push(vcpu)
   }
 
+  /** Read now: on a host whose counters are not in step KVM lets those of vCPUs that do not run stand still by itself. */
   async pause(): Promise<void> {
-    this.#isPaused = true
+    this.#stopped ??= this.#read()
   }
 
   /** The clock went on a moment ago: it is resumed first of all. */
   resume(): void {
-    if (!this.#isPaused) return
-    this.#isPaused = false
-    if (this.#loaded !== undefined) this.#goOnFrom(this.#loaded)
-    else this.#moveAll(-this.#ticks(this.#time.wentOnAtNs - this.#time.stoppedAtNs))
-    this.#loaded = undefined
+    if (this.#stopped === undefined) return
+    this.#goOnFrom(this.#save())
+    this.#stopped = undefined
   }
 
   reset(): void {}
   async close(): Promise<void> {}
 
-  #save(): SavedTsc {
-    if (this.#loaded !== undefined) return this.#loaded
+  #read(): { tsc: SavedTsc; readAtNs: bigint } {
+    const readAtNs = this.#time.hostNs()
     const [first] = this.#vcpus
-    if (first === undefined) return { kilohertz: 0, stoppedAt: 0n, aheadOfFirst: [] }
-    const stoppedAt = modulo(readCounter(first) - this.#ticks(this.#time.hostNs() - this.#time.stoppedAtNs))
+    if (first === undefined) return { tsc: { kilohertz: 0, stoppedAt: 0n, aheadOfFirst: [] }, readAtNs }
+    const stoppedAt = readCounter(first)
     const base = first.tscOffset() ?? 0n
     const aheadOfFirst = this.#vcpus.map(vcpu => modulo((vcpu.tscOffset() ?? 0n) - base))
-    return { kilohertz: first.tscKilohertz(), stoppedAt, aheadOfFirst }
+    return { tsc: { kilohertz: first.tscKilohertz(), stoppedAt, aheadOfFirst }, readAtNs }
+  }
+
+  /** The clock stops a moment after they were read. */
+  #save(): SavedTsc {
+    const { tsc, readAtNs } = this.#stopped ?? this.#read()
+    if (readAtNs === undefined) return tsc
+    return { ...tsc, stoppedAt: modulo(tsc.stoppedAt + this.#ticks(this.#time.stoppedAtNs - readAtNs)) }
   }
 
   #load(state: SavedTsc): void {
@@ -66,7 +72,7 @@ export class X86TimeStampCounters implements Component {
     for (const vcpu of this.#vcpus) {
       if (kilohertz !== 0 && kilohertz !== vcpu.tscKilohertz()) vcpu.setTscKilohertz(kilohertz)
     }
-    this.#loaded = state
+    this.#stopped = { tsc: state, readAtNs: undefined }
   }
 
   #goOnFrom({ stoppedAt, aheadOfFirst }: SavedTsc): void {
@@ -79,13 +85,6 @@ export class X86TimeStampCounters implements Component {
       const ahead = aheadOfFirst[index] ?? 0n
       if (moved !== undefined) vcpu.setTscOffset(modulo(moved + ahead))
       else writeMsrs(vcpu, new Map([[timeStampCounter, modulo(wanted + ahead)]]))
-    }
-  }
-
-  #moveAll(ticks: bigint): void {
-    for (const vcpu of this.#vcpus) {
-      const offset = vcpu.tscOffset()
-      if (offset !== undefined) vcpu.setTscOffset(modulo(offset + ticks))
     }
   }
 
