@@ -16,13 +16,15 @@ export async function runSnapshotTool(tool: SnapshotTool, path: string, isJson: 
 
 const mebibyte = 1024 * 1024
 
-function describe({ manifest, memoryBytes, bytesOnDisk }: SnapshotReport): string {
+function describe({ manifest, cpu, memoryBytes, bytesOnDisk }: SnapshotReport): string {
   const { id, created, writer, architecture, memory, components, files } = manifest
   const facts = [
     ['id', id],
     ['written', `${created} by ${writer.name} ${writer.version}, format ${manifest.format}`],
     ['machine', architecture],
+    ['CPU', cpu.line],
     ['memory', `${memoryBytes / mebibyte} MiB in ${memory.ranges.length} ranges, kept as ${memory.form}`],
+    ['features', cpu.features.join(' ')],
   ]
   const fileRows = Object.entries(files).map(([name, { bytes }]) => {
     return ['file', name, `${bytes} bytes`, `${bytesOnDisk[name] ?? 0} on disk`]

@@ -31,6 +31,7 @@ export const kvmCapabilities = {
   kvmclockCtrl: 76,
   tscDeadlineTimer: 72,
   nestedState: 157,
+  tscControl: 60,
 } as const
 
 /** The system side: what the host's KVM can do. */
@@ -60,6 +61,16 @@ export class Kvm {
 
   msrIndices(): Uint32Array<ArrayBuffer> {
     return this.#native.msrIndices()
+  }
+
+  /** MSRs of the host that say what guests can have: those of `indices` up to the first that it does not know. */
+  getMsrs(indices: Uint32Array): BigUint64Array<ArrayBuffer> {
+    return this.#native.featureMsrs(indices)
+  }
+
+  /** MSRs that say what there is: they are a property of the CPU, whatever its state. */
+  featureMsrIndices(): Uint32Array<ArrayBuffer> {
+    return this.#native.featureMsrIndices()
   }
 
   /** `prepare` does what an architecture needs before the first vCPU, with the capabilities it enables. */

@@ -4,6 +4,7 @@ import { Kvm } from '../hypervisor/kvm.native.ts'
 import { type RamRestoreMode, type RamSource, ramFromLayers } from '../memory/ram-image.native.ts'
 import type { RamImageLayer, RamImageWriter, RamImageWriterOptions } from '../memory/ram-image.ts'
 import type { TsvmmError } from '../util/errors.ts'
+import type { CpuFingerprint } from './cpu-fingerprint.ts'
 import { crashOf } from './crash.ts'
 import { Machine } from './machine.ts'
 import { X86Machine } from './x86_64-machine.ts'
@@ -41,6 +42,8 @@ export interface SavedRam {
 export interface BuiltMachine {
   readonly components: Machine
   readonly ram: MachineRam
+  /** What another host must have to take the guest over. Only while it is paused. */
+  describeCpu(): CpuFingerprint
   /** The guest's clock goes on as if it had run while the machine was paused or saved. Only while it is paused. */
   skipPause(): void
   /** Loads firmware tables and kernel into a machine at power-on state. */
@@ -55,6 +58,8 @@ export interface BuildOptions {
   readonly kvmPath?: string
   /** The machine is to be loaded with what was saved: it has this RAM, and no kernel is read. */
   readonly ram?: SavedRam
+  /** The CPU that it was saved with. Throws ERR_CPU_MISSING where the host cannot give it; no template is read. */
+  readonly cpu?: CpuFingerprint
 }
 
 export type MachineBuilder = (config: VmConfig, events: MachineEvents, options: BuildOptions) => Promise<BuiltMachine>
@@ -69,7 +74,8 @@ export async function buildMachine(
   const components = new Machine()
   try {
     const ram = options.ram === undefined ? {} : { ram: sourceOf(options.ram) }
-    const machine = await X86Machine.build({ config, events, kvm, components, ...ram })
+    const cpu = options.cpu === undefined ? {} : { cpu: options.cpu }
+    const machine = await X86Machine.build({ config, events, kvm, components, ...ram, ...cpu })
     machine.onStop = (index: number, stop: VcpuStop) => {
       const { error, report } = crashOf(index, stop, machine.vcpus[index])
       events.crash(error, report)

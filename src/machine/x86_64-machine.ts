@@ -12,8 +12,9 @@ import { DebugPort } from '../devices/debug-port.ts'
 import { ResetPort } from '../devices/reset-port.ts'
 import { Rtc } from '../devices/rtc.ts'
 import { Serial } from '../devices/serial.ts'
-import type { ExitCounters, VcpuStop } from '../hypervisor/hypervisor.ts'
+import type { ExitCounters, Vcpu, VcpuStop } from '../hypervisor/hypervisor.ts'
 import { type Kvm, type KvmVirtualMachine, kvmCapabilities } from '../hypervisor/kvm.native.ts'
+import { x86Cpu } from '../hypervisor/x86_64/cpu-fingerprint.ts'
 import { type CpuidEntry, decodeCpuid, encodeCpuid } from '../hypervisor/x86_64/cpuid/entry.ts'
 import { guestCpuid, hasInvariantTsc, physicalBits } from '../hypervisor/x86_64/cpuid/guest-cpuid.ts'
 import { apicIdOf, apicIdsOf, type CpuTopology, flatTopology } from '../hypervisor/x86_64/cpuid/topology.ts'
@@ -34,6 +35,7 @@ import type { Component } from '../state/component.ts'
 import { TsvmmError } from '../util/errors.ts'
 import type { BuiltMachine, MachineEvents, MachineRam } from './build.ts'
 import { openChardev } from './chardevs.ts'
+import type { CpuFingerprint } from './cpu-fingerprint.ts'
 import type { Machine } from './machine.ts'
 import { addPciDevices } from './pci-devices.ts'
 import { VirtualMachineComponent } from './virtual-machine.ts'
@@ -47,6 +49,8 @@ export interface X86MachineOptions {
   readonly components: Machine
   /** Where its RAM comes from, where not from the kernel. */
   readonly ram?: RamSource
+  /** The CPU that it was saved with. */
+  readonly cpu?: CpuFingerprint
 }
 
 /** An x86-64 machine: what is where, in the order in which it is built. */
@@ -57,6 +61,7 @@ export class X86Machine implements BuiltMachine {
   readonly #config: VmConfig
   readonly #vm: KvmVirtualMachine
   readonly #clock: VirtualMachineComponent
+  readonly #firstVcpu: Vcpu
   readonly #topology: CpuTopology
   readonly #area: DeviceArea
   #ged: AcpiGed | undefined
@@ -72,7 +77,12 @@ export class X86Machine implements BuiltMachine {
     })
     const clock = components.add(new VirtualMachineComponent(vm))
     const host = decodeCpuid(kvm.supportedCpuid())
-    const machine = new X86Machine(options, { vm, clock, addressBits: physicalBits(host, config.cpus.max_phys_bits) })
+    const firstVcpu = vm.createVcpu(0)
+    // Before anything else is opened: what this host's CPU lacks, nothing can make good.
+    const saved = options.cpu && (await import('./x86_64-cpu.ts')).requireCpu(options.cpu, kvm, host, firstVcpu)
+    // A saved guest has its devices below the end of the addresses that it was made for.
+    const addressBits = saved?.physicalAddressBits ?? physicalBits(host, config.cpus.max_phys_bits)
+    const machine = new X86Machine(options, { vm, clock, firstVcpu, addressBits })
     machine.#addMemory(options.ram)
     if (options.ram === undefined) machine.#prepare()
     const ioapic = machine.#addInterruptController(events)
@@ -94,13 +104,14 @@ export class X86Machine implements BuiltMachine {
 
   private constructor(
     { config, components }: X86MachineOptions,
-    { vm, clock, addressBits }: { vm: KvmVirtualMachine; clock: VirtualMachineComponent; addressBits: number },
+    parts: { vm: KvmVirtualMachine; clock: VirtualMachineComponent; firstVcpu: Vcpu; addressBits: number },
   ) {
     this.components = components
     this.#config = config
-    this.#vm = vm
-    this.#clock = clock
-    this.#area = deviceArea(config.memory.size, addressBits)
+    this.#vm = parts.vm
+    this.#clock = parts.clock
+    this.#firstVcpu = parts.firstVcpu
+    this.#area = deviceArea(config.memory.size, parts.addressBits)
     const { topology, boot_vcpus } = config.cpus
     this.#topology =
       topology === undefined
@@ -116,6 +127,11 @@ export class X86Machine implements BuiltMachine {
   get ram(): MachineRam {
     const { memory, dirtyPages } = this.#vm
     return { ranges: memory.ranges, dirtyPages, createImageWriter: options => createRamImageWriter(memory, options) }
+  }
+
+  describeCpu(): CpuFingerprint {
+    const cpu = this.vcpus[0]?.describeCpu() ?? { cpuid: [], msrs: new Map<number, bigint>() }
+    return x86Cpu({ ...cpu, tscKilohertz: this.#firstVcpu.tscKilohertz() })
   }
 
   skipPause(): void {
@@ -232,11 +248,12 @@ export class X86Machine implements BuiltMachine {
 
   #addVcpus(kvm: Kvm, host: readonly CpuidEntry[]): void {
     const { cpus } = this.#config
-    const msrIndices = kvm.msrIndices()
+    const featureMsrs = kvm.featureMsrIndices()
+    const msrIndices = Uint32Array.from(new Set([...kvm.msrIndices(), ...featureMsrs]))
     const hasNestedState = kvm.checkExtension(kvmCapabilities.nestedState) > 0
     const counters = this.components.add(new X86TimeStampCounters(this.#clock))
     for (const [index, apicId] of apicIdsOf(cpus.boot_vcpus, this.#topology).entries()) {
-      const vcpu = this.#vm.createVcpu(apicId)
+      const vcpu = index === 0 ? this.#firstVcpu : this.#vm.createVcpu(apicId)
       counters.add(vcpu)
       const cpuid = guestCpuid(host, index, {
         topology: this.#topology,
@@ -248,7 +265,9 @@ export class X86Machine implements BuiltMachine {
       const affinity = cpus.affinity.find(entry => entry.vcpu === index)?.host_cpus
       this.vcpus.push(
         this.components.add(
-          new X86Vcpu({ index, vcpu, cpuid: encodeCpuid(cpuid), msrIndices, affinity, hasNestedState }),
+          new X86Vcpu({
+            ...{ index, vcpu, cpuid: encodeCpuid(cpuid), msrIndices, featureMsrs, affinity, hasNestedState },
+          }),
         ),
       )
     }

@@ -5,12 +5,14 @@ import { X86Vcpu } from './x86_64-vcpu.ts'
 
 const lstar = 0xc000_0082
 const deadline = 0x6e0
+const archCapabilities = 0x10a
 
 function aVcpu(hasNestedState = true) {
   const fake = new FakeVirtualMachine().createVcpu(0)
   const vcpu = new X86Vcpu({
     ...{ index: 0, vcpu: fake, cpuid: new Uint8Array(40), affinity: undefined, hasNestedState },
-    msrIndices: Uint32Array.of(0x10, deadline, lstar),
+    msrIndices: Uint32Array.of(0x10, archCapabilities, deadline, lstar),
+    featureMsrs: Uint32Array.of(archCapabilities),
   })
   return { fake, vcpu }
 }
@@ -72,3 +74,16 @@ test('a guest that runs guests goes on only where the hypervisor takes them over
 })
 
 test('whatever its state, a vCPU keeps it', t => holdsItsState(t, aVcpu().vcpu, { exact: false }))
+
+test('a reset leaves the CPU what it is, also one that was saved elsewhere', async t => {
+  const { fake, vcpu } = aVcpu()
+  fake.msrs.set(archCapabilities, 0x69n)
+  fake.msrs.set(lstar, 5n)
+  const other = aVcpu()
+  other.fake.msrs.set(archCapabilities, 0xffn)
+  moveState(vcpu, other.vcpu)
+  other.vcpu.reset()
+  t.is(other.fake.msrs.get(archCapabilities), 0x69n)
+  t.is(other.fake.msrs.get(lstar), 0n)
+  t.is(other.vcpu.describeCpu().msrs.get(archCapabilities), 0x69n)
+})

@@ -1,4 +1,5 @@
 import type { Vcpu } from '../hypervisor/hypervisor.ts'
+import { type CpuidEntry, decodeCpuid } from '../hypervisor/x86_64/cpuid/entry.ts'
 import {
   bootMsrs,
   type EntryRegisters,
@@ -6,6 +7,7 @@ import {
   entryRegs,
   wireLocalInterrupts,
 } from '../hypervisor/x86_64/entry-state.ts'
+import { featureMsrIndices } from '../hypervisor/x86_64/feature-msrs.ts'
 import { readMsrs, timeStampCounter, writeMsrs } from '../hypervisor/x86_64/msrs.ts'
 import { formatRegisters } from '../hypervisor/x86_64/register-dump.ts'
 import { addressMap } from '../platform/x86_64/address-map.ts'
@@ -28,6 +30,8 @@ export interface X86VcpuOptions {
   readonly cpuid: Uint8Array<ArrayBuffer>
   /** MSRs that belong to a vCPU's state; its time stamp counter is a component of its own. */
   readonly msrIndices: Uint32Array
+  /** Those that say what the CPU has: a reset leaves them as they are. */
+  readonly featureMsrs: Uint32Array
   readonly affinity: readonly number[] | undefined
   /** The hypervisor can save a guest that is one itself (KVM_CAP_NESTED_STATE). */
   readonly hasNestedState: boolean
@@ -42,7 +46,7 @@ export class X86Vcpu implements Component {
   readonly #msrIndices: Uint32Array
   readonly #hasNestedState: boolean
   readonly #powerOn: readonly { readonly file: string; readonly bytes: Uint8Array }[]
-  readonly #powerOnMsrs: ReadonlyMap<number, bigint>
+  readonly #powerOnMsrs: Map<number, bigint>
   #cpuid: Uint8Array<ArrayBuffer>
   /** Of a timer that was loaded and is still to be armed. */
   #deadline: bigint | undefined
@@ -67,6 +71,12 @@ export class X86Vcpu implements Component {
     vcpu.setRegisters('lapic', lapic)
     this.#powerOn = powerOnFiles.map(file => ({ file, bytes: vcpu.getRegisters(file) }))
     this.#powerOnMsrs = readMsrs(vcpu, this.#msrIndices)
+    for (const index of options.featureMsrs) this.#powerOnMsrs.delete(index)
+  }
+
+  /** What the guest was given, also by a snapshot of another host. Only while it is parked. */
+  describeCpu(): { cpuid: readonly CpuidEntry[]; msrs: ReadonlyMap<number, bigint> } {
+    return { cpuid: decodeCpuid(this.#cpuid), msrs: readMsrs(this.#vcpu, Uint32Array.from(featureMsrIndices)) }
   }
 
   /** Only the first vCPU enters the kernel; the others wait for its start-up message. */

@@ -30,7 +30,8 @@ async function aSnapshot(t: ExecutionContext, form: RamImageForm): Promise<strin
     await machine.components.pause()
     const { components } = machine.components
     const { ram } = machine
-    const source = { config, components, ram, lineage: new Lineage(ram.dirtyPages) }
+    const describeCpu = () => machine.describeCpu()
+    const source = { config, components, ram, lineage: new Lineage(ram.dirtyPages), describeCpu }
     await saveMachine({ ...source, whilePaused: action => action() }, path, { memory: form })
   } finally {
     await machine.components.close()

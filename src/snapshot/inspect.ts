@@ -1,5 +1,6 @@
 import { stat } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
+import { describeCpu } from '../machine/cpu-fingerprint.ts'
 import { stateSchemas } from '../machine/state-schemas.ts'
 import { verifyRamImage } from '../memory/ram-image.native.ts'
 import { snapshotError } from './error.ts'
@@ -11,6 +12,8 @@ import { openSnapshot } from './read.ts'
 export interface SnapshotReport {
   readonly path: string
   readonly manifest: Manifest
+  /** For people: its CPU in a line, and the features that another host must have. */
+  readonly cpu: { readonly line: string; readonly features: readonly string[] }
   /** Of RAM. */
   readonly memoryBytes: number
   /** What the files take on their disk: less than their length where they have holes. Missing ones take nothing. */
@@ -28,7 +31,7 @@ export async function inspectSnapshot(path: string): Promise<SnapshotReport> {
     bytesOnDisk[name] = (status?.blocks ?? 0) * 512
   }
   const memoryBytes = manifest.memory.ranges.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0)
-  return { path: directory, manifest, memoryBytes, bytesOnDisk }
+  return { path: directory, manifest, cpu: describeCpu(manifest.cpu), memoryBytes, bytesOnDisk }
 }
 
 /**

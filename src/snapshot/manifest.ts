@@ -1,4 +1,5 @@
 import * as z from 'zod/mini'
+import { cpuSchema } from '../machine/cpu-fingerprint.ts'
 import { TsvmmError } from '../util/errors.ts'
 import { describeIssue } from '../util/issues.ts'
 
@@ -28,6 +29,8 @@ const manifestSchema = z.object({
   created: text,
   writer: z.object({ name: text, version: text }),
   architecture: z.enum(['x86_64', 'aarch64']),
+  /** That the guest was given. */
+  cpu: cpuSchema,
   /** The snapshot that has the memory that this one leaves out; its path counts from the directory of this one. */
   parent: z.optional(z.object({ path: text, id: text })),
   memory: z.object({

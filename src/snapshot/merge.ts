@@ -41,7 +41,7 @@ export async function mergeSnapshot(
     }
     await using writer = await SnapshotWriter.begin(into, ram, how)
     await writer.writeRam()
-    return await writer.finish(parseVmConfig(snapshot.config), snapshot.records)
+    return await writer.finish(parseVmConfig(snapshot.config), snapshot.manifest.cpu, snapshot.records)
   } finally {
     memory.close()
   }

@@ -1,6 +1,7 @@
 import { withAbsolutePaths } from '../config/settle.ts'
 import type { VmConfig } from '../config/vm-config.ts'
 import type { MachineRam } from '../machine/build.ts'
+import type { CpuFingerprint } from '../machine/cpu-fingerprint.ts'
 import type { Carrier } from '../state/carried.ts'
 import { captureAll, refusePinned } from '../state/walk.ts'
 import { snapshotError } from './error.ts'
@@ -16,6 +17,8 @@ export interface SnapshotSource {
   readonly components: readonly Carrier[]
   readonly ram: MachineRam
   readonly lineage: Lineage
+  /** Only while it stands still. */
+  describeCpu(): CpuFingerprint
   /** Runs `action` while the machine stands still; afterwards it goes on if it ran, whatever came of the action. */
   whilePaused<T>(action: () => Promise<T>): Promise<T>
 }
@@ -35,13 +38,13 @@ export async function saveMachine(source: SnapshotSource, path: string, options:
   const isTracked = base !== undefined && !isShown
   try {
     const left = options.live === true ? await writeWhileRunning(writer, lineage, lineage.take(parent)) : undefined
-    const encode = await source.whilePaused(async () => {
-      const state = captureAll(components)
+    const { cpu, encode } = await source.whilePaused(async () => {
+      const state = { cpu: source.describeCpu(), encode: captureAll(components) }
       await writer.writeRam(left === undefined ? lineage.take(parent) : union(left, lineage.pages()))
       if (isTracked) lineage.tryToTrack()
       return state
     })
-    const manifest = await writer.finish(withAbsolutePaths(config), encode())
+    const manifest = await writer.finish(withAbsolutePaths(config), cpu, encode())
     if (isTracked) lineage.continueFrom(manifest.id)
     else lineage.forget()
     return manifest

@@ -2,6 +2,7 @@ import { availableParallelism } from 'node:os'
 import { relative, resolve } from 'node:path'
 import type { VmConfig } from '../config/vm-config.ts'
 import type { MachineRam } from '../machine/build.ts'
+import type { CpuFingerprint } from '../machine/cpu-fingerprint.ts'
 import type { RamImageForm, RamImageProgress, RamImageWriter } from '../memory/ram-image.ts'
 import type { ComponentRecord } from '../state/walk.ts'
 import { packageVersion } from '../util/version.ts'
@@ -129,7 +130,7 @@ export class SnapshotWriter implements AsyncDisposable {
     }
   }
 
-  async finish(config: VmConfig, records: readonly ComponentRecord[]): Promise<Manifest> {
+  async finish(config: VmConfig, cpu: CpuFingerprint, records: readonly ComponentRecord[]): Promise<Manifest> {
     const files: Record<string, FileEntry> = {}
     files[snapshotFiles[this.#form]] = { bytes: await this.#imageBytes() }
     const write = async (name: string, bytes: Uint8Array) => {
@@ -145,6 +146,7 @@ export class SnapshotWriter implements AsyncDisposable {
       created: new Date().toISOString(),
       writer: { name: 'tsvmm', version: packageVersion },
       architecture: hostArchitecture(),
+      cpu,
       ...(this.#parent === undefined ? {} : { parent: this.#parent }),
       memory: {
         form: this.#form,

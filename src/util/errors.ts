@@ -19,6 +19,7 @@ const table = {
   ERR_CMDLINE: { template: '--cmdline: {reason}', exitCode: 1 },
   ERR_MEMORY: { template: '--memory: {reason}', exitCode: 1 },
   ERR_CPUS: { template: '--cpus: {reason}', exitCode: 1 },
+  ERR_CPU_MISSING: { template: 'this host cannot give the guest its CPU: {reason}', exitCode: 1 },
   ERR_DISK: { template: '--disk {path}: {reason}', exitCode: 1 },
   ERR_DISK_LOCKED: {
     template: '--disk {path}: locked by another process; only readonly=on may be shared, by readers alone',

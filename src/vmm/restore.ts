@@ -50,7 +50,7 @@ export function restoredMachine(snapshot: OpenSnapshot, options: RestoreOptions)
     config,
     shown: ram.mode === 'copy' ? undefined : snapshot.manifest.id,
     building: build => async (machineConfig, events, buildOptions) => {
-      const machine = await build(machineConfig, events, { ...buildOptions, ram })
+      const machine = await build(machineConfig, events, { ...buildOptions, ram, cpu: snapshot.manifest.cpu })
       try {
         await load(machine)
         return machine

@@ -87,6 +87,15 @@ test('a restored machine is paused with the configuration of the saved one, or r
   await running.close()
 })
 
+test('a restored machine is to have the CPU of the saved one', async t => {
+  const { path, machines, vm } = await aSnapshot(t)
+  await vm.snapshot(path)
+  t.is(machines.options.cpu, undefined)
+  const restored = await machines.restoreVm(path, {})
+  t.deepEqual(machines.options.cpu, { architecture: 'aarch64' })
+  await restored.close()
+})
+
 test('things of the host can be elsewhere', async t => {
   const { path, machines, vm } = await aSnapshot(t)
   await vm.snapshot(path)

@@ -222,7 +222,9 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
       const { components, ram } = this.#machine
       const whilePaused = <T>(action: () => Promise<T>) => this.#whilePaused(action)
       const lineage = this.#lineage
-      const source = { config: this.config, components: components.components, ram, lineage, whilePaused }
+      const describeCpu = () => this.#machine.describeCpu()
+      const parts = { components: components.components, ram, lineage }
+      const source = { config: this.config, ...parts, describeCpu, whilePaused }
       await saveMachine(source, path, options)
       this.emit('snapshotted')
     })

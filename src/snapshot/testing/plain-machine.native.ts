@@ -62,6 +62,7 @@ export class PlainMachine implements Disposable {
       components: [],
       ram,
       lineage: this.#lineage,
+      describeCpu: () => ({ architecture: 'aarch64' }) as const,
       whilePaused: <T>(action: () => Promise<T>) => {
         beforePause()
         return action()

@@ -1,7 +1,7 @@
 import { writeSync } from 'node:fs'
 import type { VmConfig } from '../../config/vm-config.ts'
 import { FakeVirtualMachine } from '../../hypervisor/fake.ts'
-import type { BuiltMachine, MachineBuilder, MachineEvents } from '../../machine/build.ts'
+import type { BuildOptions, BuiltMachine, MachineBuilder, MachineEvents } from '../../machine/build.ts'
 import { Machine } from '../../machine/machine.ts'
 import type { RamImageWriter } from '../../memory/ram-image.ts'
 import { stateless } from '../../state/carried.ts'
@@ -22,8 +22,11 @@ export class FakeMachines {
   /** Those of the newest machine: the guest's power-off, reboot and crash. */
   events: MachineEvents | undefined
   configs: VmConfig[] = []
-  readonly #build: MachineBuilder = async (config, events) => {
+  /** How the newest machine was built. */
+  options: BuildOptions = {}
+  readonly #build: MachineBuilder = async (config, events, options) => {
     this.events = events
+    this.options = options
     this.configs.push(config)
     await this.step('build')
     return new FakeMachine(this, config)
@@ -63,6 +66,10 @@ class FakeMachine implements BuiltMachine {
       const step = () => this.#machines.step('save')
       return new FakeImageWriter(fd, step)
     },
+  }
+
+  describeCpu() {
+    return { architecture: 'aarch64' } as const
   }
 
   skipPause(): void {

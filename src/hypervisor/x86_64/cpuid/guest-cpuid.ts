@@ -61,8 +61,17 @@ function limitAddresses(table: CpuidTable, bits: number): void {
 
 /** Hygon's CPUs are AMD's in what matters here. */
 function isAmd(table: CpuidTable): boolean {
+  return ['AuthenticAMD', 'HygonGenuine'].includes(vendorOf(table))
+}
+
+/** Twelve letters; what cannot be printed is left out. */
+export function vendorOf(table: CpuidTable): string {
   const { ebx = 0, edx = 0, ecx = 0 } = table.get(0x0) ?? {}
-  const letters = Buffer.alloc(12)
-  for (const [place, register] of [ebx, edx, ecx].entries()) letters.writeUInt32LE(register, place * 4)
-  return ['AuthenticAMD', 'HygonGenuine'].includes(letters.toString('latin1'))
+  return cpuidText([ebx, edx, ecx])
+}
+
+/** The text that registers hold, as far as it can be printed. */
+export function cpuidText(registers: readonly number[]): string {
+  const bytes = registers.flatMap(each => [each & 0xff, (each >>> 8) & 0xff, (each >>> 16) & 0xff, each >>> 24])
+  return String.fromCharCode(...bytes.filter(byte => byte >= 0x20 && byte < 0x7f))
 }

@@ -1,0 +1,84 @@
+import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import test, { type ExecutionContext } from 'ava'
+import { buildElf, word } from '../boot/testing/elf-builder.ts'
+import { parseVmConfig } from '../config/vm-config.ts'
+import { loadAll, saveAll } from '../state/walk.ts'
+import { type BuildOptions, buildMachine } from './build.ts'
+import type { CpuFingerprint } from './cpu-fingerprint.ts'
+
+const kernelAddress = 0x10_0000
+
+interface Parts {
+  readonly addressBits?: number
+  readonly options?: BuildOptions
+}
+
+/** A machine of two vCPUs that has not begun. */
+async function aMachine(t: ExecutionContext, { addressBits = 46, options }: Parts = {}) {
+  const place = mkdtempSync(join(tmpdir(), 'tsvmm-cpu-'))
+  t.teardown(() => rmSync(place, { recursive: true, force: true }))
+  const kernel = join(place, 'kernel')
+  const segments = [{ address: kernelAddress, contents: Uint8Array.of(0xf4) }]
+  writeFileSync(kernel, buildElf({ segments, notes: [{ contents: word(kernelAddress) }] }))
+  const config = parseVmConfig({
+    payload: { kernel },
+    cpus: { boot_vcpus: 2, max_phys_bits: addressBits },
+    ...{ memory: { size: 64 * 1024 * 1024 }, console: { mode: 'Off' } },
+  })
+  const nothing = () => {}
+  const events = {
+    ...{ powerOff: nothing, reset: nothing, crash: nothing, debugCode: nothing, needsReset: nothing, quit: nothing },
+  }
+  const machine = await buildMachine(config, events, options)
+  t.teardown(() => machine.components.close())
+  await machine.components.pause()
+  return { machine, components: machine.components.components, place }
+}
+
+test('a machine restored from another has its CPU, also after a reset', async t => {
+  const { machine, components } = await aMachine(t, { addressBits: 36 })
+  const cpu = machine.describeCpu()
+  const restored = await aMachine(t, { options: { cpu } })
+  t.notDeepEqual(restored.machine.describeCpu(), cpu)
+  loadAll(restored.components, saveAll(components))
+  t.deepEqual(restored.machine.describeCpu(), cpu)
+  restored.machine.components.reset()
+  t.deepEqual(restored.machine.describeCpu(), cpu)
+})
+
+test('a machine is made only where its CPU can be had, and what is missing is named', async t => {
+  const cpu = (await aMachine(t)).machine.describeCpu()
+  if (cpu.architecture !== 'x86_64') throw new Error(cpu.architecture)
+  const greedy: CpuFingerprint = {
+    ...{ ...cpu, physicalAddressBits: 52, counts: { 'AVX10 version': 9 } },
+    cpuid: { ...cpu.cpuid, '0x7.0.ebx': '0xffffffff', '0x7.9.edx': '0x1' },
+  }
+  const { message } =
+    (await t.throwsAsync(aMachine(t, { options: { cpu: greedy } }), { code: 'ERR_CPU_MISSING' })) ?? {}
+  t.regex(message ?? '', /^this host cannot give the guest its CPU: .*sgx, .*intel_pt, .*0x7\.9\.edx bit 0; /)
+  t.regex(message ?? '', /; physical address bits 52, this host has \d\d; AVX10 version 9, this host has 0$/)
+  const foreign: CpuFingerprint = { architecture: 'aarch64' }
+  await t.throwsAsync(aMachine(t, { options: { cpu: foreign } }), {
+    code: 'ERR_CPU_MISSING',
+    message: /it is of aarch64/,
+  })
+})
+
+test('a machine has its devices where the CPU that it was saved with has the end of its addresses', async t => {
+  const memoryOf = async ({ machine, place }: Awaited<ReturnType<typeof aMachine>>) => {
+    await machine.load()
+    const file = openSync(join(place, 'image'), 'w+')
+    const writer = machine.ram.createImageWriter({ fd: file, form: 'image', level: 1, threads: 1 })
+    await writer.write()
+    writer.close()
+    closeSync(file)
+    return readFileSync(join(place, 'image'))
+  }
+  const small = await aMachine(t, { addressBits: 36 })
+  const cpu = small.machine.describeCpu()
+  const tables = await memoryOf(small)
+  t.false(tables.equals(await memoryOf(await aMachine(t))), 'they say where devices are')
+  t.true(tables.equals(await memoryOf(await aMachine(t, { options: { cpu } }))))
+})
