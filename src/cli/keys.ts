@@ -29,6 +29,7 @@ export const cpusKeys: OptionKeys = {
   affinity: { field: 'affinity', kind: vcpuAffinity, help: 'the host CPUs that each vCPU may run on [all]' },
   features: { field: 'features', kind: features(['amx']), help: 'CPU features that are off otherwise [none]' },
   nested: { field: 'nested', kind: toggle, help: 'the guest may virtualize, too [on]' },
+  template: { field: 'template', kind: path, help: 'what the guest is not shown of the CPU: a JSON file [none]' },
   kvm_hyperv: { field: 'kvm_hyperv', kind: toggle },
   core_scheduling: {
     field: 'core_scheduling',

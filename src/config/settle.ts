@@ -12,6 +12,7 @@ export function withAbsolutePaths(config: VmConfig): VmConfig {
   const absolute = (path: string | undefined) => (path === undefined ? undefined : resolve(path))
   return {
     ...config,
+    cpus: { ...config.cpus, ...withoutAbsent({ template: absolute(config.cpus.template) }) },
     payload: {
       ...config.payload,
       ...withoutAbsent({ kernel: absolute(kernel), firmware: absolute(firmware), initramfs: absolute(initramfs) }),

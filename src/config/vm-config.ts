@@ -23,6 +23,8 @@ export const cpusSchema = z.strictObject({
   affinity: z._default(z.array(z.strictObject({ vcpu: count, host_cpus: z.array(count) })), []),
   features: z._default(z.strictObject({ amx: z._default(z.boolean(), false) }), { amx: false }),
   nested: z._default(z.boolean(), true),
+  /** A file; see cpu-template.ts. */
+  template: z.optional(text),
 })
 
 export const memorySchema = z.strictObject({

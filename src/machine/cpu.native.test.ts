@@ -9,22 +9,26 @@ import { type BuildOptions, buildMachine } from './build.ts'
 import type { CpuFingerprint } from './cpu-fingerprint.ts'
 
 const kernelAddress = 0x10_0000
+const tscAdjust = 1 << 1
 
 interface Parts {
   readonly addressBits?: number
+  readonly template?: unknown
   readonly options?: BuildOptions
 }
 
 /** A machine of two vCPUs that has not begun. */
-async function aMachine(t: ExecutionContext, { addressBits = 46, options }: Parts = {}) {
+async function aMachine(t: ExecutionContext, { addressBits = 46, template, options }: Parts = {}) {
   const place = mkdtempSync(join(tmpdir(), 'tsvmm-cpu-'))
   t.teardown(() => rmSync(place, { recursive: true, force: true }))
   const kernel = join(place, 'kernel')
   const segments = [{ address: kernelAddress, contents: Uint8Array.of(0xf4) }]
   writeFileSync(kernel, buildElf({ segments, notes: [{ contents: word(kernelAddress) }] }))
+  const file = join(place, 'template.json')
+  if (template !== undefined) writeFileSync(file, JSON.stringify(template))
   const config = parseVmConfig({
     payload: { kernel },
-    cpus: { boot_vcpus: 2, max_phys_bits: addressBits },
+    cpus: { boot_vcpus: 2, max_phys_bits: addressBits, ...(template === undefined ? {} : { template: file }) },
     ...{ memory: { size: 64 * 1024 * 1024 }, console: { mode: 'Off' } },
   })
   const nothing = () => {}
@@ -34,18 +38,47 @@ async function aMachine(t: ExecutionContext, { addressBits = 46, options }: Part
   const machine = await buildMachine(config, events, options)
   t.teardown(() => machine.components.close())
   await machine.components.pause()
-  return { machine, components: machine.components.components, place }
+  return { machine, components: machine.components.components, file, place }
 }
 
-test('a machine restored from another has its CPU, also after a reset', async t => {
-  const { machine, components } = await aMachine(t, { addressBits: 36 })
+const withoutTscAdjust = {
+  cpuid_modifiers: [
+    {
+      ...{ leaf: '0x7', subleaf: '0x0', flags: 1 },
+      modifiers: [{ register: 'ebx', bitmap: '0b0x' }],
+    },
+  ],
+}
+
+function leaf7(cpu: CpuFingerprint): number {
+  if (cpu.architecture !== 'x86_64') throw new Error(cpu.architecture)
+  return Number(cpu.cpuid['0x7.0.ebx'] ?? 0)
+}
+
+test('a guest has what its template leaves, and so has one restored from it, without a template', async t => {
+  const plain = leaf7((await aMachine(t)).machine.describeCpu())
+  t.not(plain & tscAdjust, 0, 'this host has it')
+  const { machine, components, file } = await aMachine(t, { template: withoutTscAdjust })
   const cpu = machine.describeCpu()
+  t.is(leaf7(cpu), (plain & ~tscAdjust) >>> 0)
+  const records = saveAll(components)
+  rmSync(file)
   const restored = await aMachine(t, { options: { cpu } })
-  t.notDeepEqual(restored.machine.describeCpu(), cpu)
-  loadAll(restored.components, saveAll(components))
+  t.is(leaf7(restored.machine.describeCpu()), plain)
+  loadAll(restored.components, records)
   t.deepEqual(restored.machine.describeCpu(), cpu)
   restored.machine.components.reset()
   t.deepEqual(restored.machine.describeCpu(), cpu)
+})
+
+test('a template that cannot be had is refused in one line', async t => {
+  const refused = (template: unknown, message: RegExp) =>
+    t.throwsAsync(aMachine(t, { template }), { code: 'ERR_CPUS', message })
+  const sgx = { leaf: '0x7', subleaf: '0x0', flags: 1, modifiers: [{ register: 'ebx', bitmap: '0b1xx' }] }
+  await refused({ cpuid_modifiers: [sgx] }, /^--cpus: template: it asks for sgx, not there on this host$/)
+  await refused({ msr_modifiers: [{ addr: '0x9999', bitmap: '0' }] }, /: this host has no MSR 0x9999$/)
+  await refused({ kvm_capabilities: ['99999'] }, /: this host's KVM has not capability 99999$/)
+  await refused({ kvm_capabilities: 3 }, /template\.json: kvm_capabilities: must be of type array$/)
 })
 
 test('a machine is made only where its CPU can be had, and what is missing is named', async t => {

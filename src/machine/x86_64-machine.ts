@@ -4,6 +4,7 @@ import { buildAcpiTables } from '../acpi/tables.ts'
 import { loadKernel } from '../boot/x86_64/load.ts'
 import { resetVectorAddress, resetVectorCode } from '../boot/x86_64/reset-vector.ts'
 import type { RegisterWindow } from '../bus/registers.ts'
+import type { CpuTemplate } from '../config/cpu-template.ts'
 import type { VmConfig } from '../config/vm-config.ts'
 import { AcpiGed } from '../devices/acpi-ged.ts'
 import { AcpiPmTimer } from '../devices/acpi-pm-timer.ts'
@@ -80,6 +81,7 @@ export class X86Machine implements BuiltMachine {
     const firstVcpu = vm.createVcpu(0)
     // Before anything else is opened: what this host's CPU lacks, nothing can make good.
     const saved = options.cpu && (await import('./x86_64-cpu.ts')).requireCpu(options.cpu, kvm, host, firstVcpu)
+    const template = saved === undefined ? await templateOf(config, kvm) : undefined
     // A saved guest has its devices below the end of the addresses that it was made for.
     const addressBits = saved?.physicalAddressBits ?? physicalBits(host, config.cpus.max_phys_bits)
     const machine = new X86Machine(options, { vm, clock, firstVcpu, addressBits })
@@ -97,7 +99,7 @@ export class X86Machine implements BuiltMachine {
       onNeedsReset: (device, reason) => events.needsReset(device, reason),
       onEnd: () => events.quit(),
     })
-    machine.#addVcpus(kvm, host)
+    machine.#addVcpus(kvm, host, template)
     await options.ram?.fill?.(vm.memory)
     return machine
   }
@@ -246,7 +248,7 @@ export class X86Machine implements BuiltMachine {
     return device
   }
 
-  #addVcpus(kvm: Kvm, host: readonly CpuidEntry[]): void {
+  #addVcpus(kvm: Kvm, host: readonly CpuidEntry[], template: CpuTemplate | undefined): void {
     const { cpus } = this.#config
     const featureMsrs = kvm.featureMsrIndices()
     const msrIndices = Uint32Array.from(new Set([...kvm.msrIndices(), ...featureMsrs]))
@@ -261,12 +263,14 @@ export class X86Machine implements BuiltMachine {
         amx: cpus.features.amx,
         nested: cpus.nested,
         tscKilohertz: hasInvariantTsc(host) ? vcpu.tscKilohertz() : undefined,
+        ...(template === undefined ? {} : { modifiers: template.cpuid }),
       })
       const affinity = cpus.affinity.find(entry => entry.vcpu === index)?.host_cpus
       this.vcpus.push(
         this.components.add(
           new X86Vcpu({
             ...{ index, vcpu, cpuid: encodeCpuid(cpuid), msrIndices, featureMsrs, affinity, hasNestedState },
+            ...(template === undefined ? {} : { msrModifiers: template.msrs }),
           }),
         ),
       )
@@ -319,4 +323,14 @@ export class X86Machine implements BuiltMachine {
     const place = { address: addressMap.smbios, end: addressMap.highRam }
     return smbios({ serialNumber: serial_number, uuid, oemStrings: oem_strings }, place)
   }
+}
+
+/** What the guest is to be given other than it is, if anything. Throws ERR_CPUS. */
+async function templateOf({ cpus }: VmConfig, kvm: Kvm): Promise<CpuTemplate | undefined> {
+  if (cpus.template === undefined) return undefined
+  const { readCpuTemplate } = await import('../config/cpu-template.ts')
+  const template = await readCpuTemplate(cpus.template, 'x86_64')
+  const missing = template.kvmCapabilities.find(capability => kvm.checkExtension(capability) <= 0)
+  if (missing === undefined) return template
+  throw new TsvmmError('ERR_CPUS', { reason: `template: this host's KVM has not capability ${missing}` })
 }

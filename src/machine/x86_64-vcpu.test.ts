@@ -1,5 +1,6 @@
 import test from 'ava'
 import { FakeVirtualMachine } from '../hypervisor/fake.ts'
+import type { MsrModifier } from '../hypervisor/x86_64/msr-modifiers.ts'
 import { holdsItsState, moveState } from '../state/testing/round-trip.ts'
 import { X86Vcpu } from './x86_64-vcpu.ts'
 
@@ -7,12 +8,13 @@ const lstar = 0xc000_0082
 const deadline = 0x6e0
 const archCapabilities = 0x10a
 
-function aVcpu(hasNestedState = true) {
+function aVcpu(hasNestedState = true, msrModifiers?: readonly MsrModifier[]) {
   const fake = new FakeVirtualMachine().createVcpu(0)
   const vcpu = new X86Vcpu({
     ...{ index: 0, vcpu: fake, cpuid: new Uint8Array(40), affinity: undefined, hasNestedState },
     msrIndices: Uint32Array.of(0x10, archCapabilities, deadline, lstar),
     featureMsrs: Uint32Array.of(archCapabilities),
+    ...(msrModifiers === undefined ? {} : { msrModifiers }),
   })
   return { fake, vcpu }
 }
@@ -86,4 +88,12 @@ test('a reset leaves the CPU what it is, also one that was saved elsewhere', asy
   t.is(other.fake.msrs.get(archCapabilities), 0x69n)
   t.is(other.fake.msrs.get(lstar), 0n)
   t.is(other.vcpu.describeCpu().msrs.get(archCapabilities), 0x69n)
+})
+
+test('a vCPU begins with the MSRs of its template, and has them after a reset', t => {
+  const { fake, vcpu } = aVcpu(true, [{ index: lstar, mask: 6n, value: 2n }])
+  t.is(fake.msrs.get(lstar), 2n)
+  fake.msrs.set(lstar, 5n)
+  vcpu.reset()
+  t.is(fake.msrs.get(lstar), 2n)
 })

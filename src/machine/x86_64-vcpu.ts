@@ -8,6 +8,7 @@ import {
   wireLocalInterrupts,
 } from '../hypervisor/x86_64/entry-state.ts'
 import { featureMsrIndices } from '../hypervisor/x86_64/feature-msrs.ts'
+import { type MsrModifier, modifyMsrs } from '../hypervisor/x86_64/msr-modifiers.ts'
 import { readMsrs, timeStampCounter, writeMsrs } from '../hypervisor/x86_64/msrs.ts'
 import { formatRegisters } from '../hypervisor/x86_64/register-dump.ts'
 import { addressMap } from '../platform/x86_64/address-map.ts'
@@ -32,6 +33,8 @@ export interface X86VcpuOptions {
   readonly msrIndices: Uint32Array
   /** Those that say what the CPU has: a reset leaves them as they are. */
   readonly featureMsrs: Uint32Array
+  /** What MSRs begin with, other than they do in a CPU of this host. */
+  readonly msrModifiers?: readonly MsrModifier[]
   readonly affinity: readonly number[] | undefined
   /** The hypervisor can save a guest that is one itself (KVM_CAP_NESTED_STATE). */
   readonly hasNestedState: boolean
@@ -66,6 +69,7 @@ export class X86Vcpu implements Component {
       Uint32Array.from(bootMsrs, ([msr]) => msr),
       BigUint64Array.from(bootMsrs, ([, value]) => value),
     )
+    if (options.msrModifiers !== undefined) modifyMsrs(vcpu, this.#msrIndices, options.msrModifiers)
     const lapic = vcpu.getRegisters('lapic')
     wireLocalInterrupts(lapic)
     vcpu.setRegisters('lapic', lapic)

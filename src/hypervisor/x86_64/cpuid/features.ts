@@ -57,10 +57,20 @@ export function removeAmx(table: CpuidTable): void {
   table.remove(0x1e)
   for (const component of tileComponents) table.removeSubleaf(extendedStateLeaf, component)
   if (((table.get(extendedStateLeaf)?.eax ?? 0) & tileMask) === 0) return
+  table.change(extendedStateLeaf, 0, ({ eax }) => ({ eax: eax & ~tileMask }))
+  fitSaveArea(table)
+}
+
+/** The size of the save area that XSAVE needs for the components that there are. */
+export function fitSaveArea(table: CpuidTable): void {
+  const mask = table.get(extendedStateLeaf)?.eax ?? 0
+  const isThere = (subleaf: number) => subleaf >= 2 && subleaf < 32 && ((mask >>> subleaf) & 1) !== 0
   // Each component's subleaf has its size and offset; those kept in the compacted format only have no offset.
-  const components = table.subleaves(extendedStateLeaf).filter(({ subleaf, ecx }) => subleaf >= 2 && (ecx & 1) === 0)
+  const components = table
+    .subleaves(extendedStateLeaf)
+    .filter(({ subleaf, ecx }) => isThere(subleaf) && (ecx & 1) === 0)
   const size = Math.max(headerEndBytes, ...components.map(component => component.eax + component.ebx))
-  table.change(extendedStateLeaf, 0, ({ eax }) => ({ eax: eax & ~tileMask, ecx: size }))
+  table.change(extendedStateLeaf, 0, () => ({ ecx: size }))
 }
 
 /** Throws ERR_CPUS where the host's CPU or kernel does not let guests have the tile registers. */

@@ -1,5 +1,6 @@
 import { type CpuidEntry, CpuidTable } from './entry.ts'
 import { addEmulatedFeatures, removeAmx, removeEnclaves, removeVirtualization, requireAmx } from './features.ts'
+import { type CpuidModifier, modifyCpuid } from './modifiers.ts'
 import { addFrequencies, addKvmLeaves } from './paravirtual.ts'
 import type { CpuTopology } from './topology.ts'
 import { describeTopology } from './topology-leaves.ts'
@@ -14,6 +15,8 @@ export interface CpuidOptions {
   readonly nested: boolean
   /** Of the vCPU's time stamp counter; undefined where it is not constant, see hasInvariantTsc(). */
   readonly tscKilohertz: number | undefined
+  /** What the owner takes away, before the machine says what is its own: address bits, topology, frequencies. */
+  readonly modifiers?: readonly CpuidModifier[]
 }
 
 /**
@@ -29,6 +32,7 @@ export function guestCpuid(host: readonly CpuidEntry[], index: number, options: 
   else removeAmx(table)
   removeEnclaves(table)
   if (!options.nested) removeVirtualization(table)
+  if (options.modifiers !== undefined) modifyCpuid(table, options.modifiers)
   limitAddresses(table, physicalBits(host, options.maximumPhysicalBits))
   describeTopology(table, index, options.topology, isAmd(table))
   addKvmLeaves(table)
