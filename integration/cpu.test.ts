@@ -1,4 +1,5 @@
 import { readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { cpus } from 'node:os'
 import test, { type ExecutionContext } from 'ava'
 import { execa } from 'execa'
 import { ApiClient } from './harness/api-client.ts'
@@ -51,6 +52,8 @@ test.serial(
     {
       await using plain = new TsvmmProcess([...machine, 'boot=1'])
       await plain.console.waitFor(/tsvmm# $/)
+      plain.console.type('grep -m1 "^model name" /proc/cpuinfo\n')
+      t.is((await plain.console.waitFor(/model name\s*: ([^\n]*)\n/))[1], cpus()[0]?.model)
       const flags = await flagsOf(plain.console)
       t.true(flags.includes('rdseed') && flags.includes('sha_ni'), flags.join(' '))
     }

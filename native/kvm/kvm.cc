@@ -1,5 +1,6 @@
 #include "kvm/kvm.h"
 
+#include <cpuid.h>
 #include <fcntl.h>
 #include <sys/ioctl.h>
 
@@ -27,6 +28,16 @@ Result<std::vector<uint32_t>> index_list(int fd, unsigned long request, const ch
   }
 }
 
+// Leaves 0x80000002 to 0x80000004 are the name of the CPU as people know it. KVM leaves them to its user.
+void add_brand(std::span<kvm_cpuid_entry2> entries) {
+  constexpr uint32_t kFirst = 0x8000'0002;
+  constexpr uint32_t kLast = 0x8000'0004;
+  for (auto& entry : entries) {
+    if (entry.function < kFirst || entry.function > kLast) continue;
+    __get_cpuid(entry.function, &entry.eax, &entry.ebx, &entry.ecx, &entry.edx);
+  }
+}
+
 }  // namespace
 
 Result<Kvm> Kvm::open(const std::string& path) {
@@ -49,6 +60,7 @@ Result<std::vector<uint8_t>> Kvm::supported_cpuid() const {
     auto* table = reinterpret_cast<kvm_cpuid2*>(storage.data());
     table->nent = room;
     if (ioctl(fd_.get(), KVM_GET_SUPPORTED_CPUID, table) == 0) {
+      add_brand({table->entries, table->nent});
       const auto* first = reinterpret_cast<const uint8_t*>(table->entries);
       return std::vector<uint8_t>(first, first + table->nent * sizeof(kvm_cpuid_entry2));
     }

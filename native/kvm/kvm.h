@@ -18,7 +18,7 @@ class Kvm {
 
   int fd() const { return fd_.get(); }
   int check_extension(uint64_t capability) const;
-  // struct kvm_cpuid_entry2 as the kernel lays it out.
+  // struct kvm_cpuid_entry2 as the kernel lays it out, with the brand of the host's CPU.
   Result<std::vector<uint8_t>> supported_cpuid() const;
   Result<std::vector<uint32_t>> msr_indices() const;
   Result<std::vector<uint32_t>> feature_msr_indices() const;

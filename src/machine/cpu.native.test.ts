@@ -1,5 +1,5 @@
 import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { cpus, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import { buildElf, word } from '../boot/testing/elf-builder.ts'
@@ -114,4 +114,10 @@ test('a machine has its devices where the CPU that it was saved with has the end
   const tables = await memoryOf(small)
   t.false(tables.equals(await memoryOf(await aMachine(t))), 'they say where devices are')
   t.true(tables.equals(await memoryOf(await aMachine(t, { options: { cpu } }))))
+})
+
+test('a guest is told the brand of the CPU that it runs on', async t => {
+  const { machine } = await aMachine(t)
+  const [cpu] = cpus()
+  t.is(Reflect.get(machine.describeCpu(), 'brand'), cpu?.model)
 })

@@ -106,7 +106,7 @@ export interface NativeGuestMemory {
 export interface NativeKvm {
   /** KVM_CHECK_EXTENSION. */
   checkExtension(capability: number): number
-  /** KVM_GET_SUPPORTED_CPUID: an array of struct kvm_cpuid_entry2 (40 bytes each). */
+  /** KVM_GET_SUPPORTED_CPUID: an array of struct kvm_cpuid_entry2 (40 bytes each), with the brand of the host's CPU. */
   supportedCpuid(): Uint8Array<ArrayBuffer>
   /** KVM_GET_MSR_INDEX_LIST: MSRs that belong to a vCPU's state. */
   msrIndices(): Uint32Array<ArrayBuffer>
