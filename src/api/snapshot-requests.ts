@@ -26,6 +26,7 @@ export const restoreSchema = z.strictObject({
   memory_restore_mode: z.nullish(z.enum(['Copy', 'CopyOnWrite', 'OnDemand'])),
   resume: flag,
   clock: z.nullish(z.enum(['Continue', 'Jump'])),
+  tsc_rate: z.nullish(z.enum(['Keep', 'Host'])),
   overrides: z.nullish(overridesSchema),
   net_fds: z.nullish(z.array(z.strictObject({ id: text, num_fds: z.number() }))),
   vfio_fds: z.nullish(z.array(z.unknown())),
@@ -52,7 +53,7 @@ export function snapshotRequest(body: z.output<typeof snapshotSchema>): { path: 
 
 /** Where a snapshot is, and what becomes of it. Throws ERR_API_REQUEST, and ERR_NOT_SUPPORTED for descriptors. */
 export function restoreRequest(body: z.output<typeof restoreSchema>): { path: string; options: RestoreOptions } {
-  const { source_url, prefault, memory_restore_mode, resume, clock, overrides, iommufd_fd } = body
+  const { source_url, prefault, memory_restore_mode, resume, clock, tsc_rate, overrides, iommufd_fd } = body
   for (const field of ['net_fds', 'vfio_fds', 'zone_updates'] as const) {
     if ((body[field] ?? []).length > 0) throw new TsvmmError('ERR_NOT_SUPPORTED', { what: `vm.restore with ${field}` })
   }
@@ -69,6 +70,7 @@ export function restoreRequest(body: z.output<typeof restoreSchema>): { path: st
       ...(memory_restore_mode == null ? {} : { mode: memory_restore_mode === 'Copy' ? 'copy' : 'cow' }),
       resume: resume === true,
       clock: clock === 'Jump' ? 'jump' : 'continue',
+      tscRate: tsc_rate === 'Host' ? 'host' : 'keep',
       overrides: { ...overrides, ...(memory === undefined ? {} : { memory }) },
     },
   }

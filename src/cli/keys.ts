@@ -173,6 +173,11 @@ export const restoreKeys: OptionKeys = {
     kind: choice({ continue: 'Continue', jump: 'Jump' }, 'continue|jump'),
     help: "the guest's clock goes on where it was, or jumps by the time since [continue]",
   },
+  tsc_rate: {
+    field: 'tsc_rate',
+    kind: choice({ keep: 'Keep', host: 'Host' }, 'keep|host'),
+    help: "of the guest's time stamp counters: as it was, or this host's [keep]",
+  },
   net_fds: { field: 'net_fds', kind: text },
   vfio_fds: { field: 'vfio_fds', kind: text },
   iommufd_fd: { field: 'iommufd_fd', kind: number },

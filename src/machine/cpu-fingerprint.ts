@@ -17,3 +17,10 @@ export function describeCpu(cpu: CpuFingerprint): { line: string; features: read
     ? { line: cpuLine(cpu), features: cpuFeatures(cpu) }
     : { line: cpu.architecture, features: [] }
 }
+
+/** The same where the guest's time stamp counter may run at the rate of whatever host it is on. */
+export function atAnyTscRate(cpu: CpuFingerprint): CpuFingerprint {
+  if (cpu.architecture !== 'x86_64') return cpu
+  const { tscKilohertz, ...rest } = cpu
+  return rest
+}

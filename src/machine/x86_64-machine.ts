@@ -99,7 +99,9 @@ export class X86Machine implements BuiltMachine {
       onNeedsReset: (device, reason) => events.needsReset(device, reason),
       onEnd: () => events.quit(),
     })
-    machine.#addVcpus(kvm, host, template)
+    // Where the rate is not said it may be any.
+    const keepsRate = saved === undefined || saved.tscKilohertz !== undefined
+    machine.#addVcpus(kvm, host, { template, keepsRate })
     await options.ram?.fill?.(vm.memory)
     return machine
   }
@@ -248,12 +250,16 @@ export class X86Machine implements BuiltMachine {
     return device
   }
 
-  #addVcpus(kvm: Kvm, host: readonly CpuidEntry[], template: CpuTemplate | undefined): void {
+  #addVcpus(
+    kvm: Kvm,
+    host: readonly CpuidEntry[],
+    { template, keepsRate }: { template: CpuTemplate | undefined; keepsRate: boolean },
+  ): void {
     const { cpus } = this.#config
     const featureMsrs = kvm.featureMsrIndices()
     const msrIndices = Uint32Array.from(new Set([...kvm.msrIndices(), ...featureMsrs]))
     const hasNestedState = kvm.checkExtension(kvmCapabilities.nestedState) > 0
-    const counters = this.components.add(new X86TimeStampCounters(this.#clock))
+    const counters = this.components.add(new X86TimeStampCounters(this.#clock, { keepsRate }))
     for (const [index, apicId] of apicIdsOf(cpus.boot_vcpus, this.#topology).entries()) {
       const vcpu = index === 0 ? this.#firstVcpu : this.#vm.createVcpu(apicId)
       counters.add(vcpu)

@@ -9,7 +9,7 @@ const second = 1_000_000_000n
 /** The fake's counters have a gigahertz. */
 const ticksOf = (ns: bigint) => ns
 
-function aMachine(count = 2) {
+function aMachine(count = 2, keepsRate = true) {
   const vm = new FakeVirtualMachine()
   const host = { ns: 100n * second }
   const clock = new VirtualMachineComponent(
@@ -17,7 +17,7 @@ function aMachine(count = 2) {
     () => 0,
     () => host.ns,
   )
-  const counters = new X86TimeStampCounters(clock)
+  const counters = new X86TimeStampCounters(clock, { keepsRate })
   const vcpus = Array.from({ length: count }, (_, index) => vm.createVcpu(index))
   for (const vcpu of vcpus) counters.add(vcpu)
   const pass = (ns: bigint) => {
@@ -102,6 +102,19 @@ test('without offsets they are written', async t => {
   moveState(from.counters, to.counters)
   to.resume()
   t.deepEqual(to.values(), [ticksOf(5n * second), ticksOf(5n * second)])
+})
+
+test('the rate is that of the machine that was saved, or of the host where that is wanted', t => {
+  const from = aMachine(1)
+  for (const vcpu of from.vcpus) vcpu.setTscKilohertz(2_000_000)
+  for (const [keepsRate, kilohertz] of [
+    [true, 2_000_000],
+    [false, 1_000_000],
+  ] as const) {
+    const to = aMachine(1, keepsRate)
+    moveState(from.counters, to.counters)
+    t.is(to.vcpus[0]?.tscKilohertz(), kilohertz)
+  }
 })
 
 test('a machine with another number of vCPUs is refused', t => {

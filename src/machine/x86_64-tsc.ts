@@ -19,12 +19,15 @@ export class X86TimeStampCounters implements Component {
   readonly name = '__tsc'
   readonly state = saved({ schema: x86TscState, save: () => this.#save(), load: state => this.#load(state) })
   readonly #time: GuestTime
+  readonly #keepsRate: boolean
   readonly #vcpus: Vcpu[] = []
   /** Where they stand while the machine is paused: as they were read, or loaded. */
   #stopped: { readonly tsc: SavedTsc; readonly readAtNs: bigint | undefined } | undefined
 
-  constructor(time: GuestTime) {
+  /** Where `keepsRate` is false, loaded counters run at the rate of this host. */
+  constructor(time: GuestTime, { keepsRate = true }: { readonly keepsRate?: boolean } = {}) {
     this.#time = time
+    this.#keepsRate = keepsRate
   }
 
   add(vcpu: Vcpu): void {
@@ -69,7 +72,7 @@ export class X86TimeStampCounters implements Component {
       const reason = `it was saved with ${aheadOfFirst.length} vCPUs and has ${this.#vcpus.length}`
       throw new TsvmmError('ERR_STATE_INVALID', { component: this.name, reason })
     }
-    for (const vcpu of this.#vcpus) {
+    for (const vcpu of this.#keepsRate ? this.#vcpus : []) {
       if (kilohertz !== 0 && kilohertz !== vcpu.tscKilohertz()) vcpu.setTscKilohertz(kilohertz)
     }
     this.#stopped = { tsc: state, readAtNs: undefined }

@@ -1,6 +1,7 @@
 import { availableParallelism } from 'node:os'
 import { parseVmConfig, type VmConfig } from '../config/vm-config.ts'
 import type { BuiltMachine, MachineBuilder } from '../machine/build.ts'
+import { atAnyTscRate } from '../machine/cpu-fingerprint.ts'
 import { snapshotError } from '../snapshot/error.ts'
 import { haveSameRanges } from '../snapshot/layers.ts'
 import type { OpenSnapshot } from '../snapshot/read.ts'
@@ -17,6 +18,11 @@ export interface RestoreOptions {
   readonly resume?: boolean
   /** Of the guest: goes on where it was (the default), or jumps by the time that has passed since. */
   readonly clock?: 'continue' | 'jump'
+  /**
+   * Of the guest's time stamp counters: as it was (the default), refused where this host cannot, or this host's, which does
+   * no harm to a guest whose clock is the hypervisor's.
+   */
+  readonly tscRate?: 'keep' | 'host'
   /** What is other than on the host that it was saved on. */
   readonly overrides?: Overrides
 }
@@ -40,6 +46,8 @@ export function restoredMachine(snapshot: OpenSnapshot, options: RestoreOptions)
     mode: modeOf(snapshot, config, options.mode),
     threads: Math.min(mostThreads, availableParallelism()),
   }
+  const { cpu: savedCpu } = snapshot.manifest
+  const cpu = options.tscRate === 'host' ? atAnyTscRate(savedCpu) : savedCpu
   const load = async (machine: BuiltMachine) => {
     checkRanges(snapshot, machine)
     await machine.components.pause()
@@ -50,7 +58,7 @@ export function restoredMachine(snapshot: OpenSnapshot, options: RestoreOptions)
     config,
     shown: ram.mode === 'copy' ? undefined : snapshot.manifest.id,
     building: build => async (machineConfig, events, buildOptions) => {
-      const machine = await build(machineConfig, events, { ...buildOptions, ram, cpu: snapshot.manifest.cpu })
+      const machine = await build(machineConfig, events, { ...buildOptions, ram, cpu })
       try {
         await load(machine)
         return machine
