@@ -20,12 +20,14 @@ test('paths are those from anywhere, and what is absent stays absent', t => {
   const config = withAbsolutePaths(
     parseVmConfig({
       payload: { kernel: 'k', initramfs: '/i' },
+      cpus: { template: 'cpu.json' },
       disks: [{ path: 'a/b' }],
       serial: { mode: 'File', file: 'log' },
     }),
   )
   const here = process.cwd()
   t.deepEqual(config.payload, { kernel: `${here}/k`, initramfs: '/i', cmdline: '' })
+  t.is(config.cpus.template, `${here}/cpu.json`)
   t.is(config.disks[0]?.path, `${here}/a/b`)
   t.is(config.serial.file, `${here}/log`)
   t.false('file' in config.console)
