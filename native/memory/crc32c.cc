@@ -1,6 +1,8 @@
 #include "memory/crc32c.h"
 
+#include <algorithm>
 #include <array>
+#include <chrono>
 #include <cstring>
 
 #ifdef __x86_64__
@@ -35,6 +37,8 @@ constexpr Table make_table() {
 
 constexpr Table kTable = make_table();
 
+using Checksum = uint32_t (*)(std::span<const std::byte>);
+
 uint64_t word_at(const std::byte* bytes) {
   uint64_t word = 0;
   std::memcpy(&word, bytes, sizeof word);
@@ -52,7 +56,30 @@ __attribute__((target("sse4.2"))) uint32_t crc32c_sse42(std::span<const std::byt
   for (const auto byte : bytes) short_crc = _mm_crc32_u8(short_crc, static_cast<uint8_t>(byte));
   return ~short_crc;
 }
+
+std::chrono::nanoseconds time_of(Checksum checksum) {
+  using Clock = std::chrono::steady_clock;
+  std::array<std::byte, 4096> page{};
+  auto best = Clock::duration::max();
+  // The first round meets cold caches, and any may be interrupted.
+  for (int round = 0; round < 4; ++round) {
+    const auto begun = Clock::now();
+    // What goes into the next round cannot be left out.
+    page[0] = static_cast<std::byte>(checksum(page));
+    best = std::min(best, Clock::now() - begun);
+  }
+  return best;
+}
 #endif
+
+// An emulated processor has the instruction, too, but goes through it bit by bit: there the tables are five times as
+// fast.
+Checksum fastest() {
+#ifdef __x86_64__
+  if (__builtin_cpu_supports("sse4.2") != 0 && time_of(crc32c_sse42) <= time_of(crc32c_portable)) return crc32c_sse42;
+#endif
+  return crc32c_portable;
+}
 
 }  // namespace
 
@@ -71,11 +98,8 @@ uint32_t crc32c_portable(std::span<const std::byte> bytes) {
 }
 
 uint32_t crc32c(std::span<const std::byte> bytes) {
-#ifdef __x86_64__
-  static const bool has_instruction = __builtin_cpu_supports("sse4.2") != 0;
-  if (has_instruction) return crc32c_sse42(bytes);
-#endif
-  return crc32c_portable(bytes);
+  static const auto chosen = fastest();
+  return chosen(bytes);
 }
 
 }  // namespace tsvmm

@@ -1,4 +1,5 @@
-// CRC-32C (Castagnoli polynomial, RFC 3720 appendix B.4), by the processor's own instruction where it has one.
+// CRC-32C (Castagnoli polynomial, RFC 3720 appendix B.4), by the processor's own instruction where that is the quicker
+// way.
 #pragma once
 
 #include <cstddef>
@@ -9,7 +10,7 @@ namespace tsvmm {
 
 uint32_t crc32c(std::span<const std::byte> bytes);
 
-// What it falls back to.
+// With tables.
 uint32_t crc32c_portable(std::span<const std::byte> bytes);
 
 }  // namespace tsvmm
