@@ -2,6 +2,7 @@ import * as z from 'zod/mini'
 import { withoutUnused } from '../config/unsupported.ts'
 import { type VmConfig, vmConfigSchema } from '../config/vm-config.ts'
 import { TsvmmError } from '../util/errors.ts'
+import { seldomChecked } from '../util/issues.ts'
 
 /**
  * A configuration without the fields that nobody knows: they are left out, as Cloud Hypervisor does, and told to
@@ -10,7 +11,7 @@ import { TsvmmError } from '../util/errors.ts'
  */
 export function withoutUnknown(config: unknown, onUnknown: (path: string) => void): unknown {
   const candidate = withoutUnused(structuredClone(config))
-  const { error } = z.safeParse(vmConfigSchema, candidate)
+  const { error } = z.safeParse(vmConfigSchema, candidate, seldomChecked)
   for (const issue of error?.issues ?? []) {
     if (issue.code !== 'unrecognized_keys') continue
     for (const key of issue.keys) {

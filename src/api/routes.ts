@@ -1,6 +1,6 @@
 import * as z from 'zod/mini'
 import { TsvmmError } from '../util/errors.ts'
-import { describeIssue } from '../util/issues.ts'
+import { describeIssue, seldomChecked } from '../util/issues.ts'
 import type { Vmm } from '../vmm/vmm.ts'
 import { openApi } from './openapi.ts'
 import { type DeviceList, withDevice, withoutDevice, withoutUnknown } from './read-config.ts'
@@ -163,7 +163,7 @@ export const routes: readonly Route[] = [
     request: removeDeviceSchema,
     run: ({ vmm }, body) =>
       vmm.configure('vm.remove-device', (given, config) =>
-        withoutDevice(given, config, removeDeviceSchema.parse(body).id),
+        withoutDevice(given, config, removeDeviceSchema.parse(body, seldomChecked).id),
       ),
   },
   {
@@ -171,7 +171,7 @@ export const routes: readonly Route[] = [
     failure: 'The VM could not be snapshotted',
     request: snapshotSchema,
     run: ({ vmm }, body) => {
-      const { path, options } = snapshotRequest(snapshotSchema.parse(body))
+      const { path, options } = snapshotRequest(snapshotSchema.parse(body, seldomChecked))
       return vmm.snapshot(path, options)
     },
   },
@@ -180,7 +180,7 @@ export const routes: readonly Route[] = [
     failure: 'The VM could not be restored',
     request: restoreSchema,
     run: ({ vmm }, body) => {
-      const { path, options } = restoreRequest(restoreSchema.parse(body))
+      const { path, options } = restoreRequest(restoreSchema.parse(body, seldomChecked))
       return vmm.restore(path, options)
     },
   },
@@ -202,7 +202,7 @@ export const routes: readonly Route[] = [
 /** What stands behind vm.create is checked by the configuration itself; everything else here. Throws ERR_API_REQUEST. */
 export function checkBody({ request }: Route, body: unknown): unknown {
   if (request === undefined || request === vmConfigSchema) return body
-  const result = z.safeParse(request, body, { reportInput: true })
+  const result = z.safeParse(request, body, seldomChecked)
   if (result.success) return result.data
   const [issue] = result.error.issues
   const { path, reason } = issue === undefined ? { path: [], reason: 'is not valid' } : describeIssue(issue)

@@ -1,4 +1,5 @@
 import { restoreRequest, restoreSchema } from '../api/snapshot-requests.ts'
+import { seldomChecked } from '../util/issues.ts'
 import { type Overrides, overridesSchema } from '../vmm/overrides.ts'
 import type { RestoreOptions } from '../vmm/restore.ts'
 import { parseChardev } from './chardev.ts'
@@ -20,7 +21,7 @@ export function restoreOf(flags: RestoreFlags, resumes: boolean): { path: string
   const foreign = flagsAmong(machineFlags, { ...flags }).find(flag => !overridingFlags.includes(flag))
   if (foreign !== undefined) throw invalid(foreign, 'is what the snapshot says')
   const given = parseOption('--restore', withFirstKey(flags.restore, restoreKeys), restoreKeys)
-  const { path, options } = restoreRequest(restoreSchema.parse({ resume: resumes, ...given }))
+  const { path, options } = restoreRequest(restoreSchema.parse({ resume: resumes, ...given }, seldomChecked))
   const { memory, ...overrides } = overridesOf(flags)
   return {
     path,

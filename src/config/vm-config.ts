@@ -1,6 +1,6 @@
 import * as z from 'zod/mini'
 import { TsvmmError } from '../util/errors.ts'
-import { describeIssue } from '../util/issues.ts'
+import { describeIssue, seldomChecked } from '../util/issues.ts'
 import { checkRules } from './rules.ts'
 import { flagOf, withoutUnused } from './unsupported.ts'
 
@@ -86,15 +86,15 @@ export const platformSchema = z.strictObject({
 })
 
 export const vmConfigSchema = z.strictObject({
-  cpus: z._default(cpusSchema, cpusSchema.parse({})),
-  memory: z._default(memorySchema, memorySchema.parse({})),
+  cpus: z._default(cpusSchema, cpusSchema.parse({}, seldomChecked)),
+  memory: z._default(memorySchema, memorySchema.parse({}, seldomChecked)),
   payload: payloadSchema,
   disks: z._default(z.array(diskSchema), []),
   net: z._default(z.array(netSchema), []),
-  rng: z._default(rngSchema, rngSchema.parse({})),
+  rng: z._default(rngSchema, rngSchema.parse({}, seldomChecked)),
   serial: z._default(chardevSchema, { mode: 'Null' }),
   console: z._default(chardevSchema, { mode: 'Tty' }),
-  platform: z._default(platformSchema, platformSchema.parse({})),
+  platform: z._default(platformSchema, platformSchema.parse({}, seldomChecked)),
 })
 
 export type VmConfig = z.output<typeof vmConfigSchema>
@@ -105,7 +105,7 @@ export type ChardevConfig = z.output<typeof chardevSchema>
 
 /** Checks a configuration, fills in its defaults and names its devices. Throws ERR_CONFIG_INVALID naming flag and key. */
 export function parseVmConfig(input: unknown): VmConfig {
-  const result = z.safeParse(vmConfigSchema, withoutUnused(input), { reportInput: true })
+  const result = z.safeParse(vmConfigSchema, withoutUnused(input), seldomChecked)
   if (!result.success) {
     const [issue] = result.error.issues
     const where = issue === undefined ? { option: 'configuration', reason: 'is not valid' } : locate(issue)

@@ -1,7 +1,7 @@
 import * as z from 'zod/mini'
 import { cpuSchema } from '../machine/cpu-fingerprint.ts'
 import { TsvmmError } from '../util/errors.ts'
-import { describeIssue } from '../util/issues.ts'
+import { describeIssue, seldomChecked } from '../util/issues.ts'
 
 /** What a snapshot of another format would be misread as. */
 export const newestFormat = 1
@@ -55,7 +55,7 @@ export function parseManifest(bytes: Uint8Array): Manifest {
   if (typeof format === 'number' && format > newestFormat) {
     throw new TypeError(`format ${format} is newer than ${newestFormat}, the newest that is known here`)
   }
-  const result = z.safeParse(manifestSchema, value, { reportInput: true })
+  const result = z.safeParse(manifestSchema, value, seldomChecked)
   if (!result.success) {
     const [issue] = result.error.issues
     if (issue === undefined) throw new TypeError('is not valid')

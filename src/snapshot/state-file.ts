@@ -2,6 +2,7 @@ import { zstdCompressSync, zstdDecompressSync } from 'node:zlib'
 import { Packr, Unpackr } from 'msgpackr'
 import * as z from 'zod/mini'
 import type { ComponentRecord } from '../state/walk.ts'
+import { seldomChecked } from '../util/issues.ts'
 
 /** The records of a machine: MessagePack, compressed. */
 
@@ -27,7 +28,7 @@ export function encodeRecords(records: readonly ComponentRecord[]): Uint8Array {
 
 /** Throws TypeError with a reason in one line for what is no such file. */
 export function decodeRecords(bytes: Uint8Array): ComponentRecord[] {
-  const result = z.safeParse(recordsSchema, unpack(bytes))
+  const result = z.safeParse(recordsSchema, unpack(bytes), seldomChecked)
   if (!result.success) throw new TypeError('it does not hold the records of a machine')
   return result.data
 }

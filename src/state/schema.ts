@@ -1,7 +1,7 @@
 import { Packr, Unpackr } from 'msgpackr'
 import * as z from 'zod/mini'
 import { reasonOf, TsvmmError } from '../util/errors.ts'
-import { reasonOfIssue } from '../util/issues.ts'
+import { reasonOfIssue, seldomChecked } from '../util/issues.ts'
 import { describeShape, type ShapeDescription } from './shapes.ts'
 
 /** What a state must look like, down to the range of each number: a record may come from anybody. */
@@ -132,7 +132,7 @@ class Ladder<S> implements StateSchema<S> {
   }
 
   #check(value: unknown): S {
-    const result = z.safeParse(this.#shape, value, { reportInput: true })
+    const result = z.safeParse(this.#shape, value, seldomChecked)
     if (result.success) return result.data
     const [issue] = result.error.issues
     if (issue === undefined) throw this.#error(`version ${this.version} is not valid`)

@@ -1,5 +1,11 @@
 import type * as z from 'zod/mini'
 
+/**
+ * How what a program reads once or twice is checked, saying what was found instead. Zod would compile a parser for each object
+ * first: that takes longer than such checks and delays the start of a machine.
+ */
+export const seldomChecked = { reportInput: true, jitless: true } as const
+
 /** A schema's complaint: where, without places in lists, and what is wrong there, as a person would say it. */
 export function describeIssue(issue: z.core.$ZodIssue): { path: string[]; reason: string } {
   const path = issue.path.filter(part => typeof part === 'string')
