@@ -91,6 +91,9 @@ function follow(vmm: Vmm, log: Log): void {
       log.info('the machine runs')
       keepCompiledCode()
     })
+    // A restored machine, and one that was saved: the next will want the same code.
+    vm.on('resumed', keepCompiledCode)
+    vm.on('snapshotted', keepCompiledCode)
     vm.on('rebooted', () => log.info('the machine was rebooted'))
     // Once each: a guest can break its devices as often as it likes.
     const told = new Set<string>()
