@@ -8,10 +8,13 @@ import { runInLab } from './lab.ts'
 import { benchNet } from './net.ts'
 import { benchPhases } from './phases.ts'
 import { printReport, Samples, saveReport } from './report.ts'
+import { benchSnapshot } from './snapshot.ts'
+import { snapshotSubjects } from './snapshot-subjects.ts'
 import { benchStartup } from './startup.ts'
 import { type Subject, subjects } from './subjects.ts'
+import { tickingInit } from './ticks.ts'
 
-const usage = `usage: npm run bench -- boot|block|net|exits|startup [--runs N] [--json FILE] [--phases] [--in-place]
+const usage = `usage: npm run bench -- boot|block|net|snapshot|exits|startup [--runs N] [--json FILE] [--phases] [--in-place]
   --phases    of boot: where the time of tsvmm's own boot goes
   --in-place  not in the nested lab, whatever this machine's KVM is worth
 Peers: Debian's QEMU, and the programs that CLOUD_HYPERVISOR and FIRECRACKER name.`
@@ -43,6 +46,13 @@ const benchmarks: Readonly<Record<string, Benchmark>> = {
   },
   block: { needsKvm: true, run: (runs, samples) => benchBlock(withPci(subjects(process.env)), runs, samples) },
   net: { needsKvm: true, run: (runs, samples) => benchNet(withPci(subjects(process.env)), runs, samples) },
+  snapshot: {
+    needsKvm: true,
+    async run(runs, samples) {
+      const guest = debianGuest(await guestFixtures(), `quiet panic=-1 ${tickingInit}`)
+      await benchSnapshot(snapshotSubjects(subjects(process.env)), guest, runs, samples)
+    },
+  },
   exits: { needsKvm: true, run: benchExits },
   startup: { needsKvm: false, run: benchStartup },
 }

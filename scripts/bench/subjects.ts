@@ -23,6 +23,8 @@ export interface GuestDisk {
 /** A VMM that can run the guest with its serial console on standard output. */
 export interface Subject {
   readonly name: string
+  /** The words that start it, without any argument. */
+  readonly program: readonly string[]
   /** The program and arguments; `directory` is for files that the subject needs. */
   command(guest: Guest, directory: string): readonly string[]
 }
@@ -44,9 +46,11 @@ function cloudHypervisorDisk({ path, readOnly }: GuestDisk): string {
   return `path=${path},direct=off,image_type=raw,readonly=${readOnly ? 'on' : 'off'}`
 }
 
+const qemuProgram = 'qemu-system-x86_64'
+
 function qemu(machine: string, busDevice: string, guest: Guest): string[] {
   return [
-    ...['qemu-system-x86_64', '-accel', 'kvm', '-cpu', 'host', '-M', machine],
+    ...[qemuProgram, '-accel', 'kvm', '-cpu', 'host', '-M', machine],
     ...['-m', `${guest.memoryMib}M`, '-smp', `${guest.cpus}`],
     ...['-nodefaults', '-no-user-config', '-nographic', '-no-reboot', '-serial', 'stdio'],
     ...['-kernel', guest.bzImage, '-initrd', guest.initrd, '-append', `console=ttyS0 ${guest.commandLine}`],
@@ -71,32 +75,34 @@ function qemuCard(tap: string, busDevice: string): string[] {
   ]
 }
 
+const tsvmmProgram = [process.execPath, new URL('../../dist/tsvmm.js', import.meta.url).pathname]
+
 export const tsvmm: Subject = {
   name: 'tsvmm',
-  command: guest => [
-    process.execPath,
-    new URL('../../dist/tsvmm.js', import.meta.url).pathname,
-    ...cloudHypervisorFlags(guest),
-  ],
+  program: tsvmmProgram,
+  command: guest => [...tsvmmProgram, ...cloudHypervisorFlags(guest)],
 }
 
 const qemuMicrovm: Subject = {
   name: 'qemu-microvm',
+  program: [qemuProgram],
   command: guest => qemu('microvm', 'device', guest),
 }
 
 const qemuQ35: Subject = {
   name: 'qemu-q35',
+  program: [qemuProgram],
   command: guest => qemu('q35', 'pci', guest),
 }
 
 function cloudHypervisor(program: string): Subject {
-  return { name: 'cloud-hypervisor', command: guest => [program, ...cloudHypervisorFlags(guest)] }
+  return { name: 'cloud-hypervisor', program: [program], command: guest => [program, ...cloudHypervisorFlags(guest)] }
 }
 
 function firecracker(program: string): Subject {
   return {
     name: 'firecracker',
+    program: [program],
     command(guest, directory) {
       const config = join(directory, 'firecracker.json')
       writeFileSync(config, JSON.stringify(firecrackerConfig(guest)))
