@@ -23,7 +23,15 @@ test('a program that ends is told from a guest that is silent', async t => {
 
 test('the longest gap is that since a time of the host, by each clock', t => {
   const at = (hostMs: number, ms: number) => ({ hostMs, guestMs: 1.8e12 + ms })
-  const ticks = [at(0, 1000), at(500, 1500), at(510, 1510), at(600, 1513), { hostMs: 605, guestMs: 23_000.5 }, at(610, 1530), at(620, 1540)]
+  const ticks = [
+    at(0, 1000),
+    at(500, 1500),
+    at(510, 1510),
+    at(600, 1513),
+    { hostMs: 605, guestMs: 23_000.5 },
+    at(610, 1530),
+    at(620, 1540),
+  ]
   t.deepEqual(longestGap(ticks, 515), { hostMs: 90, guestMs: 17 })
   t.deepEqual(longestGap(ticks, 0), { hostMs: 500, guestMs: 500 })
 })
