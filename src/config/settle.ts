@@ -1,4 +1,5 @@
 import { resolve } from 'node:path'
+import { randomBytes } from '../util/random.ts'
 import type { NetConfig, VmConfig } from './vm-config.ts'
 
 /** The configuration with all that is chosen for a machine when it is made: the same machine can be made from it again. */
@@ -35,10 +36,8 @@ function withMac(card: NetConfig): NetConfig {
 }
 
 /** Locally administered, unicast. */
-function randomMac(): string {
-  // Loaded where it is needed: it would cost every start 5 ms.
-  const { randomBytes } = process.getBuiltinModule('node:crypto')
-  const mac = Uint8Array.from(randomBytes(6))
+export function randomMac(): string {
+  const mac = randomBytes(6)
   mac[0] = ((mac[0] ?? 0) & 0xfc) | 0x02
   return Array.from(mac, byte => byte.toString(16).padStart(2, '0')).join(':')
 }

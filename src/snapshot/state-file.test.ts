@@ -23,6 +23,7 @@ test('what is no such file is refused in one line, whatever length it claims', t
     frame,
     bomb,
     zstdCompressSync(Buffer.from([0x93, 1, 2, 3])),
+    encodeRecords([{ component: 'two\nlines', id: 'timer', version: 1, body: new Uint8Array(1) }]),
   ]) {
     const error = t.throws(() => decodeRecords(bytes), { instanceOf: TypeError })
     t.false(error?.message.includes('\n'))

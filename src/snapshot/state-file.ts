@@ -9,7 +9,7 @@ import { seldomChecked } from '../util/issues.ts'
 /** A machine of a thousand devices and vCPUs has a few megabytes of state. */
 const largestBytes = 256 * 1024 * 1024
 
-const text = z.string().check(z.minLength(1), z.maxLength(1024))
+const text = z.string().check(z.minLength(1), z.maxLength(1024), z.regex(/^\P{Cc}*$/u))
 const recordsSchema = z.array(
   z.strictObject({
     component: text,

@@ -133,6 +133,14 @@ test('whatever the bytes are, a state of the shape comes out or the named error'
   t.false(changed.failed, String(changed.counterexample))
 })
 
+test('a name in a record does not steer the terminal', t => {
+  const body = pack({ count: 1, enabled: true, 'a\n\u001b[2J': 1 })
+  t.throws(() => first.decode({ id: 'timer', version: 1, body }), {
+    code,
+    message: 'timer: version 1: unknown key a??[2J',
+  })
+})
+
 test('a state of our own that has not the shape is not written', t => {
   t.throws(() => first.encode({ count: 256, enabled: true }), { code, message: /^timer: version 1: count: / })
 })

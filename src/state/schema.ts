@@ -1,7 +1,7 @@
 import { Packr, Unpackr } from 'msgpackr'
 import * as z from 'zod/mini'
 import { reasonOf, TsvmmError } from '../util/errors.ts'
-import { reasonOfIssue, seldomChecked } from '../util/issues.ts'
+import { printable, reasonOfIssue, seldomChecked } from '../util/issues.ts'
 import { describeShape, type ShapeDescription } from './shapes.ts'
 
 /** What a state must look like, down to the range of each number: a record may come from anybody. */
@@ -136,7 +136,7 @@ class Ladder<S> implements StateSchema<S> {
     if (result.success) return result.data
     const [issue] = result.error.issues
     if (issue === undefined) throw this.#error(`version ${this.version} is not valid`)
-    const field = issue.path.length === 0 ? '' : `${issue.path.map(String).join('.')}: `
+    const field = issue.path.length === 0 ? '' : `${issue.path.map(part => printable(String(part))).join('.')}: `
     throw this.#error(`version ${this.version}: ${field}${reasonOfIssue(issue)}`)
   }
 
