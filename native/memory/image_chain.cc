@@ -28,9 +28,20 @@ Result<> ImageChain::read_page(uint64_t page, ImageReader::Page into) const {
 
 PageBitmap ImageChain::data_pages(uint64_t first, uint64_t pages) const {
   PageBitmap data(pages);
-  for (auto page = first; page < first + pages; ++page) {
-    const auto layer = layer_of(page);
-    if (layer && layers_[*layer]->kind(page) == PageKind::kData) data.set(page - first);
+  const auto end = first + pages;
+  for (auto span = first / kSpanPages; span * kSpanPages < end; ++span) {
+    SpanMask of_span{};
+    resolve(span, [&](size_t layer, const SpanMask& found) {
+      of_span = of_span | (found & layers_[layer]->index().data.span(span));
+    });
+    const auto begin = span * kSpanPages;
+    if (begin >= first && begin + kSpanPages <= end && (begin - first) % kSpanPages == 0) {
+      data.set_span((begin - first) / kSpanPages, of_span);
+      continue;
+    }
+    for_each_page(of_span, [&](unsigned page) {
+      if (begin + page >= first && begin + page < end) data.set(begin + page - first);
+    });
   }
   return data;
 }

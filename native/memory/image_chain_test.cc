@@ -46,6 +46,22 @@ TEST_P(ImageChainTest, TheNewestLayerThatHasAPageWins) {
   }
 }
 
+TEST_P(ImageChainTest, PagesThatAreNotZeroAreTold) {
+  for (const auto& [first, pages] : std::initializer_list<std::pair<uint64_t, uint64_t>>{{0, kRamPages},
+                                                                                         {0, kLowPages},
+                                                                                         {kLowPages, kHighPages},
+                                                                                         {kSpanPages, kSpanPages},
+                                                                                         {1, kRamPages - 2},
+                                                                                         {7, 3}}) {
+    const auto data = chain_->data_pages(first, pages);
+    ASSERT_EQ(data.pages(), pages);
+    for (uint64_t page = 0; page < pages; ++page) {
+      const auto layer = chain_->layer_of(first + page).value();
+      ASSERT_EQ(data.test(page), chain_->layers()[layer]->kind(first + page) == PageKind::kData) << first + page;
+    }
+  }
+}
+
 TEST_P(ImageChainTest, APageInNoLayerIsAnError) {
   auto layers = chain_->layers();
   layers.pop_back();

@@ -20,4 +20,14 @@ ImageSpace::Piece ImageSpace::at(uint64_t page, uint64_t count) const {
   return {range.host + offset * kPageBytes, std::min(count, range.size / kPageBytes - offset), range.mapping.get()};
 }
 
+std::optional<uint64_t> ImageSpace::page_of(const std::byte* host) const {
+  const auto address = reinterpret_cast<uintptr_t>(host);
+  for (size_t index = 0; index < first_pages_.size(); ++index) {
+    const auto& range = map_->ranges()[index];
+    const auto offset = address - reinterpret_cast<uintptr_t>(range.host);
+    if (offset < range.size) return first_pages_[index] + offset / kPageBytes;
+  }
+  return {};
+}
+
 }  // namespace tsvmm

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "memory/guest_memory.h"
@@ -26,6 +27,8 @@ class ImageSpace {
   // From `page` (below pages()) to the end of its RAM range, at most `count` pages.
   Piece at(uint64_t page, uint64_t count) const;
   std::byte* host(uint64_t page) const { return at(page, 1).host; }
+  // Nothing where that is no RAM.
+  std::optional<uint64_t> page_of(const std::byte* host) const;
 
   // Calls each(first, Piece) for [first, first + count), cut where a RAM range ends.
   template <typename Each>

@@ -53,13 +53,13 @@ struct FreeCompressor {
 
 }  // namespace
 
-// What one thread needs.
 struct ImageWriter::Worker {
-  std::vector<std::byte> pages;  // the data pages of a span, one after the other
   std::vector<std::byte> frame;
   SpanBuffer base;
   std::unique_ptr<ZSTD_CCtx, FreeCompressor> compressor;
 };
+
+std::shared_ptr<ImageWriter::Worker> ImageWriter::make_worker() { return std::make_shared<Worker>(); }
 
 ImageWriter::ImageWriter(ImageSpace space, const Options& options, UniqueFd fd)
     : space_(std::move(space)),
@@ -87,29 +87,33 @@ Result<std::unique_ptr<ImageWriter>> ImageWriter::create(const GuestMemory& memo
   return std::unique_ptr<ImageWriter>(new ImageWriter(std::move(space), options, std::move(fd)));
 }
 
+Result<> ImageWriter::begin() {
+  if (is_busy_.exchange(true)) return Failure{EBUSY, "write memory image"};
+  return Unit{};
+}
+
 Result<> ImageWriter::write(const PageBitmap* present, SpanJob& job) {
   if (present != nullptr && present->pages() != pages()) return Failure{EINVAL, "write memory image"};
-  if (is_busy_.exchange(true)) return Failure{EBUSY, "write memory image"};
+  if (auto begun = begin(); !begun) return begun;
   const auto all = present == nullptr ? PageBitmap::all(pages()) : PageBitmap();
   const auto& asked = present == nullptr ? all : *present;
   job.pages_total = asked.count();
   std::vector<Worker> workers(options_.threads);
+  std::vector<SpanCopy> copies(options_.threads);
   auto written = for_each_span(job, options_.threads, asked.spans(), [&](unsigned worker, uint64_t span) -> Result<> {
     const auto pages = asked.span(span);
     if (is_empty(pages)) return Unit{};
-    auto done = write_span(workers[worker], span, pages);
-    job.pages_done += count(pages);
-    job.bytes_written += count(data_.span(span) & pages) * kPageBytes;
-    return done;
+    copy(copies[worker], span, pages);
+    return store(workers[worker], copies[worker], job);
   });
-  is_busy_ = false;
+  end();
   return written;
 }
 
 Result<ImageIndex> ImageWriter::index() {
-  if (is_busy_.exchange(true)) return Failure{EBUSY, "write memory image"};
+  if (auto begun = begin(); !begun) return begun.failure();
   auto index = make_index();
-  is_busy_ = false;
+  end();
   return index;
 }
 
@@ -131,69 +135,76 @@ ImageIndex ImageWriter::make_index() const {
   return index;
 }
 
-Result<> ImageWriter::write_span(Worker& worker, uint64_t span, const SpanMask& asked) {
+void ImageWriter::copy(SpanCopy& copy, uint64_t span, const SpanMask& asked, const SpanMask& zero) const {
   const auto present = present_.span(span);
-  const bool is_frame = options_.form == ImageForm::kZstd;
   // What is in this layer already stays in it, also where it is as in the base again.
   const auto judged = base_ ? asked & ~present : SpanMask{};
-  const auto written_to = options_.base_is_shown ? judged & residency_.written(space_, span, judged) : judged;
-  auto wanted = (asked & ~judged) | written_to;
-  if (is_empty(wanted)) return Unit{};
-  if (is_frame) wanted = wanted | present;
-  auto data = copy_pages(worker, span, wanted);
-  if (base_) {
-    const auto same = drop_same(worker, span, written_to, data);
-    if (!same) return same.failure();
-    wanted = wanted & ~same.value();
-  }
-  const auto before = data_.span(span);
-  auto written = is_frame ? write_frame(worker, span, data) : write_pages(worker, span, data, before & wanted & ~data);
+  copy.span = span;
+  copy.asked = asked;
+  copy.judged = options_.base_is_shown ? judged & residency_.written(space_, span, judged) : judged;
+  copy.wanted = (asked & ~judged) | copy.judged;
+  copy.copied = {};
+  if (is_empty(copy.wanted)) return;
+  if (options_.form == ImageForm::kZstd) copy.wanted = copy.wanted | present;
+  copy.copied = residency_.touched(space_, span, copy.wanted & ~zero);
+  copy.pages.resize(kSpanBytes);
+  auto* to = copy.pages.data();
+  for_each_page(copy.copied, [&](unsigned page) {
+    std::memcpy(to, space_.host(span * kSpanPages + page), kPageBytes);
+    to += kPageBytes;
+  });
+}
+
+Result<> ImageWriter::store(Worker& worker, SpanCopy& copy, SpanJob& job) {
+  job.pages_done += count(copy.asked);
+  if (is_empty(copy.wanted)) return Unit{};
+  const auto kept = keep_data(worker, copy);
+  if (!kept) return kept.failure();
+  const auto& data = kept.value();
+  const auto before = data_.span(copy.span);
+  auto written = options_.form == ImageForm::kZstd ? write_frame(worker, copy, data)
+                                                   : write_pages(copy, data, before & copy.wanted & ~data);
   if (!written) return written;
-  data_.set_span(span, (before & ~wanted) | data);
-  present_.set_span(span, present | wanted);
+  data_.set_span(copy.span, (before & ~copy.wanted) | data);
+  present_.set_span(copy.span, present_.span(copy.span) | copy.wanted);
+  job.bytes_written += count(data & copy.asked) * kPageBytes;
   return Unit{};
 }
 
-// Takes the pages that are as in the base out of `data` and out of the buffer, and returns them with those that are
-// zero here and there.
-Result<SpanMask> ImageWriter::drop_same(Worker& worker, uint64_t span, const SpanMask& judged, SpanMask& data) const {
-  std::array<unsigned, kSpanPages> places{};
-  unsigned copied = 0;
-  for_each_page(data, [&](unsigned page) { places[page] = copied++; });
-  const auto page_of = [&](unsigned page) { return worker.pages.data() + places[page] * kPageBytes; };
-  auto same = base_->same(span, judged, data, page_of, worker.base);
-  if (!same) return same;
-  data = data & ~same.value();
-  unsigned kept = 0;
-  for_each_page(data, [&](unsigned page) {
-    if (places[page] != kept) std::memcpy(worker.pages.data() + kept * kPageBytes, page_of(page), kPageBytes);
-    ++kept;
-  });
-  return same;
-}
-
-// Returns which of them are not zero; those are in the buffer.
-SpanMask ImageWriter::copy_pages(Worker& worker, uint64_t span, const SpanMask& wanted) {
-  worker.pages.resize(kSpanBytes);
+// Leaves in the buffer the pages that are not zero, and neither there nor in `wanted` those that are as in the base.
+// Returns which are in the buffer.
+Result<SpanMask> ImageWriter::keep_data(Worker& worker, SpanCopy& copy) {
+  std::array<std::byte*, kSpanPages> places{};
+  auto* place = copy.pages.data();
   SpanMask data{};
-  unsigned copied = 0;
-  for_each_page(residency_.touched(space_, span, wanted), [&](unsigned page) {
-    const Page copy(worker.pages.data() + copied * kPageBytes, kPageBytes);
-    std::memcpy(copy.data(), space_.host(span * kSpanPages + page), kPageBytes);
-    if (is_zero(copy)) return;
+  for_each_page(copy.copied, [&](unsigned page) {
+    places[page] = std::exchange(place, place + kPageBytes);
+    const Page bytes(places[page], kPageBytes);
+    if (is_zero(bytes)) return;
     set(data, page);
-    ++copied;
     if (options_.form == ImageForm::kZstd) return;
-    if (!checksums_[span]) checksums_[span] = std::make_unique<Checksums>();
-    (*checksums_[span])[page] = crc32c(copy);
+    if (!checksums_[copy.span]) checksums_[copy.span] = std::make_unique<Checksums>();
+    (*checksums_[copy.span])[page] = crc32c(bytes);
+  });
+  if (base_) {
+    const auto page_of = [&](unsigned page) { return places[page]; };
+    const auto same = base_->same(copy.span, copy.judged, data, page_of, worker.base);
+    if (!same) return same.failure();
+    data = data & ~same.value();
+    copy.wanted = copy.wanted & ~same.value();
+  }
+  place = copy.pages.data();
+  for_each_page(data, [&](unsigned page) {
+    if (places[page] != place) std::memcpy(place, places[page], kPageBytes);
+    place += kPageBytes;
   });
   return data;
 }
 
-Result<> ImageWriter::write_pages(Worker& worker, uint64_t span, const SpanMask& data, const SpanMask& zero) {
-  const auto offset = [&](unsigned page) { return (span * kSpanPages + page) * kPageBytes; };
+Result<> ImageWriter::write_pages(const SpanCopy& copy, const SpanMask& data, const SpanMask& zero) {
+  const auto offset = [&](unsigned page) { return (copy.span * kSpanPages + page) * kPageBytes; };
   Result<> written = Unit{};
-  std::span<const std::byte> rest(worker.pages);
+  std::span<const std::byte> rest(copy.pages);
   for_each_run(data, [&](unsigned first, unsigned pages) {
     if (written) written = write_all(fd_.get(), rest.first(pages * kPageBytes), offset(first));
     rest = rest.subspan(pages * kPageBytes);
@@ -204,8 +215,8 @@ Result<> ImageWriter::write_pages(Worker& worker, uint64_t span, const SpanMask&
   return written;
 }
 
-Result<> ImageWriter::write_frame(Worker& worker, uint64_t span, const SpanMask& data) {
-  frames_[span] = {};
+Result<> ImageWriter::write_frame(Worker& worker, const SpanCopy& copy, const SpanMask& data) {
+  frames_[copy.span] = {};
   const auto bytes = count(data) * kPageBytes;
   if (bytes == 0) return Unit{};
   if (!worker.compressor) {
@@ -216,12 +227,12 @@ Result<> ImageWriter::write_frame(Worker& worker, uint64_t span, const SpanMask&
     worker.frame.resize(ZSTD_COMPRESSBOUND(kSpanBytes));
   }
   const auto size =
-      ZSTD_compress2(worker.compressor.get(), worker.frame.data(), worker.frame.size(), worker.pages.data(), bytes);
+      ZSTD_compress2(worker.compressor.get(), worker.frame.data(), worker.frame.size(), copy.pages.data(), bytes);
   if (ZSTD_isError(size) != 0) return Failure{ENOMEM, "compress memory"};
   const auto frame = std::span<const std::byte>(worker.frame).first(size);
   const auto offset = file_end_.fetch_add(size);
   if (auto written = write_all(fd_.get(), frame, offset); !written) return written;
-  frames_[span] = {offset, static_cast<uint32_t>(size), crc32c(frame)};
+  frames_[copy.span] = {offset, static_cast<uint32_t>(size), crc32c(frame)};
   return Unit{};
 }
 

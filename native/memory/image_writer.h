@@ -18,6 +18,16 @@
 
 namespace tsvmm {
 
+// Pages of a span on their way from the guest into the file.
+struct SpanCopy {
+  uint64_t span = 0;
+  SpanMask asked{};
+  SpanMask wanted{};  // those that the layer is to have
+  SpanMask judged{};  // of these, the ones that it is not to have where they are as in the base
+  SpanMask copied{};
+  std::vector<std::byte> pages;  // those that were copied, one after the other
+};
+
 class ImageWriter {
  public:
   struct Options {
@@ -46,16 +56,26 @@ class ImageWriter {
 
   uint64_t pages() const { return space_.pages(); }
 
+  // A pass of somebody else's (memory/frozen_image.h), who does with each span what write() does: copies it, and stores
+  // the copy, which needs the guest's memory no more. From begin(), EBUSY during another, to end().
+  struct Worker;  // what one thread needs
+  static std::shared_ptr<Worker> make_worker();
+  Result<> begin();
+  void end() { is_busy_ = false; }
+  // Those of `zero` are taken for that unread.
+  void copy(SpanCopy& copy, uint64_t span, const SpanMask& asked, const SpanMask& zero = {}) const;
+  Result<> store(Worker& worker, SpanCopy& copy, SpanJob& job);
+
+  const ImageSpace& space() const { return space_; }
+  unsigned threads() const { return options_.threads; }
+
  private:
-  struct Worker;
   using Checksums = std::array<uint32_t, kSpanPages>;
 
   ImageWriter(ImageSpace space, const Options& options, UniqueFd fd);
-  Result<> write_span(Worker& worker, uint64_t span, const SpanMask& asked);
-  SpanMask copy_pages(Worker& worker, uint64_t span, const SpanMask& wanted);
-  Result<SpanMask> drop_same(Worker& worker, uint64_t span, const SpanMask& judged, SpanMask& data) const;
-  Result<> write_pages(Worker& worker, uint64_t span, const SpanMask& data, const SpanMask& zero);
-  Result<> write_frame(Worker& worker, uint64_t span, const SpanMask& data);
+  Result<SpanMask> keep_data(Worker& worker, SpanCopy& copy);
+  Result<> write_pages(const SpanCopy& copy, const SpanMask& data, const SpanMask& zero);
+  Result<> write_frame(Worker& worker, const SpanCopy& copy, const SpanMask& data);
   ImageIndex make_index() const;
 
   const ImageSpace space_;

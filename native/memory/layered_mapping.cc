@@ -32,6 +32,7 @@ void append_runs(std::vector<Run>& runs, uint64_t first, const SpanMask& mask, s
 // Of the pages [first, end), in any order.
 std::vector<Run> newer_runs(const ImageChain& chain, uint64_t first, uint64_t end) {
   const auto oldest = chain.layers().size() - 1;
+  if (oldest == 0) return {};
   std::vector<std::vector<Run>> of_layer(2 * oldest);
   for (auto span = first / kSpanPages; span * kSpanPages < end; ++span) {
     const auto begin = span * kSpanPages;

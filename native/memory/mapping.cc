@@ -217,4 +217,10 @@ Mapping::Untouched Mapping::untouched() const {
   return is_memfd ? Untouched::kHole : Untouched::kUnknown;
 }
 
+bool Mapping::is_plain() const {
+  const auto plain = options_.shared ? MappingOptions::Backing::kMemfd : MappingOptions::Backing::kAnonymous;
+  return options_.backing == plain && options_.huge_page_size == 0 && !options_.mergeable && !shows_file_ &&
+         contents() == nullptr;
+}
+
 }  // namespace tsvmm

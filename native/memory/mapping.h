@@ -63,6 +63,10 @@ class Mapping {
   // Of the pages that are not in contents().
   Untouched untouched() const;
 
+  // All of it is zero but for what this process wrote, in pages of 4 KiB, and the kernel merges none of them.
+  bool is_plain() const;
+  bool is_shared() const { return options_.shared; }
+
  private:
   Mapping(std::byte* host, const MappingOptions& options, UniqueFd fd);
   Result<> advise();

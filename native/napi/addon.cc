@@ -3,10 +3,12 @@
 
 #include "napi/addon_data.h"
 #include "napi/event_fd_binding.h"
+#include "napi/exchange_binding.h"
 #include "napi/image_writer_binding.h"
 #include "napi/kvm_binding.h"
 #include "napi/memory_binding.h"
 #include "napi/memory_image_binding.h"
+#include "napi/page_server_binding.h"
 #include "napi/pty_binding.h"
 #include "napi/vcpu_binding.h"
 #include "napi/virtio_bindings.h"
@@ -22,11 +24,13 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   tsvmm::GuestMemoryBinding::define(env, exports);
   tsvmm::ImageWriterBinding::define(env, exports);
   tsvmm::MemoryImageBinding::define(env, exports);
+  tsvmm::PageServerBinding::define(env, exports);
   tsvmm::KvmBinding::define(env, exports);
   tsvmm::VmBinding::define(env);
   tsvmm::VcpuBinding::define(env);
   tsvmm::WindowBinding::define(env);
   tsvmm::define_virtio(env, exports);
+  tsvmm::define_exchange(env, exports);
   tsvmm::define_pty(env, exports);
   return exports;
 }

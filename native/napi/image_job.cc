@@ -46,13 +46,22 @@ class ImageJob::Worker final : public Napi::AsyncWorker {
   std::optional<ImageFault> fault_;
 };
 
+Result<std::shared_ptr<SpanJob>> ImageJob::prepare() {
+  if (state_->is_running) return Failure{EBUSY, "memory image"};
+  state_ = std::make_shared<State>();
+  return std::shared_ptr<SpanJob>(state_, &state_->job);
+}
+
 Napi::Promise ImageJob::start(Napi::Env env, Work work) {
   if (state_->is_running) {
     const auto deferred = Napi::Promise::Deferred::New(env);
     deferred.Reject(make_failure(env, {EBUSY, "memory image"}).Value());
     return deferred.Promise();
   }
-  state_ = std::make_shared<State>();
+  if (!std::exchange(state_->is_fresh, false)) {
+    state_ = std::make_shared<State>();
+    state_->is_fresh = false;
+  }
   state_->is_running = true;
   // It deletes itself when it is done.
   auto* worker = new Worker(env, state_, std::move(work));

@@ -8,6 +8,7 @@
 
 #include "memory/image_loader.h"
 #include "memory/span_job.h"
+#include "sys/result.h"
 
 namespace tsvmm {
 
@@ -18,6 +19,8 @@ class ImageJob {
 
   // `work` owns all that it uses. Rejects with EBUSY while another runs.
   Napi::Promise start(Napi::Env env, Work work);
+  // For work that begins before it is started: what start() will hand to it. EBUSY while another runs.
+  Result<std::shared_ptr<SpanJob>> prepare();
   // Of the last one.
   Napi::Value progress(Napi::Env env) const;
   void cancel() const { state_->job.is_cancelled = true; }
@@ -26,7 +29,9 @@ class ImageJob {
   class Worker;
   struct State {
     SpanJob job;
-    bool is_running = false;  // JavaScript thread
+    // JavaScript thread
+    bool is_running = false;
+    bool is_fresh = true;
   };
 
   std::shared_ptr<State> state_ = std::make_shared<State>();

@@ -66,6 +66,8 @@ std::optional<PageBitmap> read_bitmap(Napi::Value value, uint64_t pages) {
 void ImageWriterBinding::define(Napi::Env env, Napi::Object exports) {
   exports.Set("MemoryImageWriter", DefineClass(env, "MemoryImageWriter",
                                                {InstanceMethod<&ImageWriterBinding::write>("write"),
+                                                InstanceMethod<&ImageWriterBinding::prepare_freeze>("prepareFreeze"),
+                                                InstanceMethod<&ImageWriterBinding::freeze>("freeze"),
                                                 InstanceMethod<&ImageWriterBinding::progress>("progress"),
                                                 InstanceMethod<&ImageWriterBinding::cancel>("cancel"),
                                                 InstanceMethod<&ImageWriterBinding::index>("index"),
@@ -106,6 +108,35 @@ Napi::Value ImageWriterBinding::write(const Napi::CallbackInfo& info) {
   return job_.start(env, write);
 }
 
+void ImageWriterBinding::prepare_freeze(const Napi::CallbackInfo& info) {
+  const auto env = info.Env();
+  if (!writer_) return throw_closed(env, "MemoryImageWriter");
+  auto prepared = FrozenImage::prepare(writer_);
+  if (!prepared) return throw_failure(env, prepared.failure());
+  frozen_ = std::move(prepared).value();
+}
+
+Napi::Value ImageWriterBinding::freeze(const Napi::CallbackInfo& info) {
+  const auto env = info.Env();
+  if (!writer_) return throw_closed(env, "MemoryImageWriter"), env.Undefined();
+  if (!frozen_) return throw_failure(env, {EINVAL, "freeze memory"}), env.Undefined();
+  std::optional<PageBitmap> present;
+  if (!info[0].IsUndefined()) {
+    present = read_bitmap(info[0], writer_->pages());
+    if (!present) return env.Undefined();
+  }
+  auto job = job_.prepare();
+  if (!job) return throw_failure(env, job.failure()), env.Undefined();
+  const std::shared_ptr<FrozenImage> frozen = std::exchange(frozen_, nullptr);
+  const auto begun = frozen->freeze(present ? &*present : nullptr, std::move(job).value());
+  if (!begun) return throw_failure(env, begun.failure()), env.Undefined();
+  return job_.start(env, [frozen](SpanJob&) -> std::optional<ImageFault> {
+    const auto written = frozen->wait();
+    if (!written) return ImageFault{written.failure()};
+    return {};
+  });
+}
+
 Napi::Value ImageWriterBinding::progress(const Napi::CallbackInfo& info) { return job_.progress(info.Env()); }
 
 void ImageWriterBinding::cancel(const Napi::CallbackInfo&) { job_.cancel(); }
@@ -121,6 +152,7 @@ Napi::Value ImageWriterBinding::index(const Napi::CallbackInfo& info) {
 
 void ImageWriterBinding::close(const Napi::CallbackInfo&) {
   job_.cancel();
+  frozen_.reset();
   writer_.reset();
 }
 

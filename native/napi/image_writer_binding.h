@@ -4,6 +4,7 @@
 
 #include <memory>
 
+#include "memory/frozen_image.h"
 #include "memory/image_writer.h"
 #include "napi/image_job.h"
 
@@ -16,12 +17,15 @@ class ImageWriterBinding : public Napi::ObjectWrap<ImageWriterBinding> {
 
  private:
   Napi::Value write(const Napi::CallbackInfo& info);
+  void prepare_freeze(const Napi::CallbackInfo& info);
+  Napi::Value freeze(const Napi::CallbackInfo& info);
   Napi::Value progress(const Napi::CallbackInfo& info);
   void cancel(const Napi::CallbackInfo& info);
   Napi::Value index(const Napi::CallbackInfo& info);
   void close(const Napi::CallbackInfo& info);
 
   std::shared_ptr<ImageWriter> writer_;
+  std::shared_ptr<FrozenImage> frozen_;
   ImageJob job_;
 };
 

@@ -3,13 +3,19 @@ import { addon, type NativeMapping } from '../native/addon.ts'
 import type { NativeMemoryImage } from '../native/memory-image.ts'
 import { reasonOf, TsvmmError } from '../util/errors.ts'
 import type { MappedMemory, MappedRamOptions } from './mapped.native.ts'
-import { imagePageBytes, type RamImageLayer, type RamImageWriter, type RamImageWriterOptions } from './ram-image.ts'
+import {
+  imagePageBytes,
+  type RamImageLayer,
+  type RamImageWriter,
+  type RamImageWriterOptions,
+  type RamRestoreMode,
+} from './ram-image.ts'
 
 /** A writer for the RAM of a machine, which stays mapped for it. Throws ERR_MEMORY_IMAGE for a base that is no image. */
 export function createRamImageWriter(memory: MappedMemory, options: RamImageWriterOptions): RamImageWriter {
   const { base, ...own } = options
   if (base === undefined) return new (addon().MemoryImageWriter)({ memory: memory.native, ...own })
-  const image = open(base.layers)
+  const image = openRamImage(base.layers)
   try {
     return new (addon().MemoryImageWriter)({ memory: memory.native, ...own, base: image, baseIsShown: base.isShown })
   } finally {
@@ -26,14 +32,17 @@ export interface RamSource {
   mappingOf?(offsetBytes: number, sizeBytes: number, options: MappedRamOptions): NativeMapping
   /** Called once all ranges are there and still zero. */
   fill?(memory: MappedMemory): Promise<void>
+  /** As of a RamPager. */
+  touchedPages?(): Uint32Array | undefined
 }
 
-/** `cow`: RAM is a private mapping of the images, whose pages are read as they are touched; `copy`: all is read first. */
-export type RamRestoreMode = 'cow' | 'copy'
-
 /** RAM from the layers of a snapshot, newest first; their files may be closed once the machine is built. */
-export function ramFromLayers(layers: readonly RamImageLayer[], mode: RamRestoreMode, threads: number): RamSource {
-  const image = open(layers)
+export function ramFromLayers(
+  layers: readonly RamImageLayer[],
+  mode: Exclude<RamRestoreMode, 'ondemand'>,
+  threads: number,
+): RamSource {
+  const image = openRamImage(layers)
   if (mode === 'copy') {
     return {
       fill: async memory => {
@@ -54,7 +63,8 @@ export function ramFromLayers(layers: readonly RamImageLayer[], mode: RamRestore
   }
 }
 
-function open(layers: readonly RamImageLayer[]): NativeMemoryImage {
+/** Throws ERR_MEMORY_IMAGE naming what is wrong. */
+export function openRamImage(layers: readonly RamImageLayer[]): NativeMemoryImage {
   try {
     return new (addon().MemoryImage)(layers)
   } catch (cause) {
@@ -67,7 +77,7 @@ export async function verifyRamImage(
   layers: readonly RamImageLayer[],
   threads = availableParallelism(),
 ): Promise<void> {
-  const image = open(layers)
+  const image = openRamImage(layers)
   try {
     await image.verify(Math.min(mostThreads, threads))
   } catch (cause) {

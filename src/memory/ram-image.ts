@@ -37,6 +37,13 @@ export interface RamImageBase {
 export interface RamImageWriter {
   /** The pages of `present`, all where absent. The guest may run. Rejects with the code of what the file system said, ECANCELED after cancel(). */
   write(present?: Uint8Array): Promise<void>
+  /** Before freeze(), while the guest may run. Throws EOPNOTSUPP, EPERM or EBUSY where this memory or this host has no such thing. */
+  prepareFreeze(): void
+  /**
+   * As write(), of the pages as they are at the moment of the call, when nobody may be writing them; once it has returned the
+   * guest may run: its writes wait until what they overwrite has been copied. Once after each prepareFreeze().
+   */
+  freeze(present?: Uint8Array): Promise<void>
   progress(): RamImageProgress
   cancel(): void
   /** Of all passes together. */
@@ -48,4 +55,20 @@ export interface RamImageWriter {
 export interface RamImageLayer {
   readonly fd: number
   readonly index: Uint8Array
+}
+
+/**
+ * `cow`: RAM is a private mapping of the images, whose pages are read as they are touched; `copy`: all is read first;
+ * `ondemand`: pages come when they are touched, each checked (RamPager).
+ */
+export type RamRestoreMode = 'cow' | 'copy' | 'ondemand'
+
+/** How RAM is restored on demand. */
+export interface PagingOptions {
+  /** Image pages to bring in first, in this order. */
+  readonly prefetch?: Uint32Array | undefined
+  /** All the rest is brought in behind the guest's back. */
+  readonly fills?: boolean
+  /** The socket of another process that serves the pages, over Firecracker's protocol for page fault handlers. */
+  readonly handlerSocket?: string | undefined
 }

@@ -13,6 +13,7 @@ import type {
   NativeMemoryImage,
   NativeMemoryImageWriter,
 } from './memory-image.ts'
+import type { NativePageServer, PageServerOptions } from './page-server.ts'
 
 /**
  * The hand-written type of everything the addon exports: this file is the contract between both languages.
@@ -32,6 +33,7 @@ export interface Addon {
   readonly MemoryImage: new (
     layers: readonly MemoryLayer[],
   ) => NativeMemoryImage
+  readonly PageServer: new (options: PageServerOptions) => NativePageServer
   readonly Kvm: new (path: string) => NativeKvm
   readonly BlockEngine: new (options: BlockEngineOptions) => NativeEngine
   readonly NetEngine: new (options: NetEngineOptions) => NativeEngine
@@ -42,6 +44,11 @@ export interface Addon {
    * Returns false where another holder is in the way.
    */
   lockFile(fd: number, kind: 'shared' | 'exclusive'): boolean
+  /**
+   * Two names swap what they stand for in one step (RENAME_EXCHANGE). Throws with the code ENOENT where there is nothing at
+   * one of them, EINVAL where the file system cannot do that.
+   */
+  exchangeNames(one: string, other: string): void
   /**
    * A new pseudo terminal whose other end, at `path`, is in raw mode. The master is the caller's to close and does not
    * block; reads of it fail with EIO while nobody has the other end open.

@@ -106,6 +106,49 @@ test('layers are loaded and mapped as what the newest says', async t => {
   t.is(first[0], 77)
 })
 
+test('memory is written as it was when it was frozen', async t => {
+  for (const form of forms) {
+    using file = temporaryFile()
+    const memory = ram(page => page % 3)
+    const before = contents(memory)
+    const writer = writerOf(memory, file.fd, { form })
+    t.throws(() => writer.freeze(), { code: 'EINVAL' }, 'not prepared')
+    writer.prepareFreeze()
+    t.throws(() => writer.freeze(new Uint8Array(3)), { instanceOf: RangeError })
+    const written = writer.freeze()
+    // As long as it takes they wait for threads that need nothing of this one.
+    for (let page = 0; page < pages; page += 1) fillPage(memory, page, 9)
+    await t.throwsAsync(writer.write(), { code: 'EBUSY' })
+    await written
+    t.throws(() => writer.freeze(), { code: 'EINVAL' }, 'once')
+    const image = new (addon().MemoryImage)([{ fd: file.fd, index: writer.index() }])
+    const target = ram()
+    await image.load(target, 2)
+    t.true(contents(target).equals(before))
+    image.close()
+  }
+})
+
+test('frozen memory is let go where its writing is cancelled or given up, and not every memory can be frozen', async t => {
+  using file = temporaryFile()
+  const memory = ram(page => page % 3)
+  const writer = writerOf(memory, file.fd)
+  for (const end of ['cancel', 'close'] as const) {
+    writer.prepareFreeze()
+    const written = writer.freeze()
+    writer[end]()
+    for (let page = 0; page < pages; page += 1) fillPage(memory, page, 9)
+    await t.throwsAsync(written, { code: 'ECANCELED' })
+  }
+  using base = temporaryFile()
+  const saved = writerOf(memory, base.fd)
+  await saved.write()
+  const image = new (addon().MemoryImage)([{ fd: base.fd, index: saved.index() }])
+  const shown = memoryOf(image.map(0, lowPages), image.map(lowPages, highPages))
+  t.throws(() => writerOf(shown, file.fd).prepareFreeze(), { code: 'EOPNOTSUPP' })
+  image.close()
+})
+
 test('a later pass replaces pages of an earlier one', async t => {
   for (const form of forms) {
     using file = temporaryFile()

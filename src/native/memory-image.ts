@@ -36,7 +36,7 @@ export interface MemoryImageProgress {
   readonly bytesWritten: number
 }
 
-/** EBUSY while a write runs: another one, and `index`. */
+/** EBUSY while a write runs: another one, `freeze` and `index`. */
 export interface NativeMemoryImageWriter {
   /**
    * One pass: writes the pages whose bit is set in `present` (copied; little-endian, as many whole bytes or 64-bit words as
@@ -44,6 +44,19 @@ export interface NativeMemoryImageWriter {
    * a failure the pages of the failed pass must be written again.
    */
   write(present?: Uint8Array): Promise<void>
+  /**
+   * Before `freeze`, while the guest may run: sets the memory up for userfaultfd's write protection. EOPNOTSUPP where the memory
+   * (a private file mapping, huge pages, KSM) or the kernel has none, EPERM where the host does not allow it, EBUSY where
+   * another userfaultfd has the memory.
+   */
+  prepareFreeze(): void
+  /**
+   * Called while nobody writes the memory, once after prepareFreeze(), EINVAL else: a pass, of the pages as they are at that
+   * moment, also of those that are written as soon as it has returned. Whoever writes a page waits until that has been copied
+   * by threads that need neither this one nor libuv's. However the pass ends, nobody waits any longer than that. Meanwhile
+   * no mapping may be discarded.
+   */
+  freeze(present?: Uint8Array): Promise<void>
   progress(): MemoryImageProgress
   /** The running write rejects with ECANCELED soon. */
   cancel(): void
