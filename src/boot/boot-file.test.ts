@@ -5,7 +5,7 @@ import { SoftwareMemory } from '../memory/testing/software-memory.ts'
 import { BootFile } from './boot-file.ts'
 import { ScratchFiles } from './testing/files.ts'
 
-const open = (path: string) => BootFile.open(path, 'ERR_KERNEL_OPEN')
+const open = (path: string) => BootFile.open(path, 'ERR_KERNEL_OPEN', '--kernel')
 
 test('headers are read, shorter at the end of the file', t => {
   using files = new ScratchFiles()
@@ -38,9 +38,14 @@ test('a file that cannot be a kernel is refused in one line', t => {
   t.throws(() => open(empty), { code, message: `--kernel ${empty}: is empty` })
 })
 
-test('an initramfs is named by its own flag', t => {
-  const message = '--initramfs /nowhere/initrd: no such file or directory'
-  t.throws(() => BootFile.open('/nowhere/initrd', 'ERR_INITRAMFS'), { code: 'ERR_INITRAMFS', message })
+test('an initramfs and firmware are named by their own flags', t => {
+  for (const [code, option] of [
+    ['ERR_INITRAMFS', '--initramfs'],
+    ['ERR_KERNEL_OPEN', '--firmware'],
+  ] as const) {
+    const message = `${option} /nowhere/file: no such file or directory`
+    t.throws(() => BootFile.open('/nowhere/file', code, option), { code, message })
+  }
 })
 
 test('a file that shrinks while it is loaded is named', async t => {

@@ -2,22 +2,33 @@ import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs'
 import type { GuestMemory } from '../memory/guest-memory.ts'
 import { type ErrorCode, reasonOf, TsvmmError } from '../util/errors.ts'
 
-/** A kernel or initramfs on disk: headers are read here, contents go straight into guest memory. */
+/** The flag that a file was given by. */
+export type BootFlag = '--kernel' | '--firmware' | '--initramfs'
+
+interface FileDescription {
+  readonly path: string
+  readonly sizeBytes: number
+  readonly option: BootFlag
+}
+
+/** A kernel, firmware or initramfs on disk: headers are read here, contents go straight into guest memory. */
 export class BootFile implements Disposable {
   readonly path: string
   readonly sizeBytes: number
+  readonly option: BootFlag
   readonly #fd: number
   readonly #code: ErrorCode
 
-  private constructor(fd: number, path: string, sizeBytes: number, code: ErrorCode) {
+  private constructor(fd: number, { path, sizeBytes, option }: FileDescription, code: ErrorCode) {
     this.path = path
     this.sizeBytes = sizeBytes
+    this.option = option
     this.#fd = fd
     this.#code = code
   }
 
-  /** Throws `code` naming the path where the file is missing, unreadable, empty or not a regular file. */
-  static open(path: string, code: ErrorCode): BootFile {
+  /** Throws `code` naming flag and path where the file is missing, unreadable, empty or not a regular file. */
+  static open(path: string, code: ErrorCode, option: BootFlag): BootFile {
     let fd: number | undefined
     try {
       // Without O_NONBLOCK a FIFO given by mistake would wait for its writer.
@@ -25,10 +36,10 @@ export class BootFile implements Disposable {
       const stat = fstatSync(fd)
       if (!stat.isFile()) throw new Error(stat.isDirectory() ? 'is a directory' : 'is not a regular file')
       if (stat.size === 0) throw new Error('is empty')
-      return new BootFile(fd, path, stat.size, code)
+      return new BootFile(fd, { path, sizeBytes: stat.size, option }, code)
     } catch (cause) {
       if (fd !== undefined) closeSync(fd)
-      throw new TsvmmError(code, { path, reason: reasonOf(cause) }, { cause })
+      throw new TsvmmError(code, { option, path, reason: reasonOf(cause) }, { cause })
     }
   }
 
@@ -61,7 +72,7 @@ export class BootFile implements Disposable {
 
   /** What is wrong with the file. */
   error(code: ErrorCode, reason: string, options?: ErrorOptions): TsvmmError {
-    return new TsvmmError(code, { path: this.path, reason }, options)
+    return new TsvmmError(code, { option: this.option, path: this.path, reason }, options)
   }
 
   [Symbol.dispose](): void {

@@ -11,7 +11,7 @@ const code = Uint8Array.from({ length: 64 }, (_, index) => index)
 
 function read(contents: Uint8Array) {
   using files = new ScratchFiles()
-  using file = BootFile.open(files.write('kernel', contents), 'ERR_KERNEL_OPEN')
+  using file = BootFile.open(files.write('kernel', contents), 'ERR_KERNEL_OPEN', '--kernel')
   return readElf(file, machines)
 }
 
@@ -121,7 +121,7 @@ test('whatever is in an ELF, it is read or refused by name', t => {
   const property = fc.property(fc.array(change, { minLength: 1, maxLength: 6 }), changes => {
     const bytes = whole.slice()
     for (const [offset, value] of changes) bytes[offset] = value
-    using file = BootFile.open(files.write('k', bytes), 'ERR_KERNEL_OPEN')
+    using file = BootFile.open(files.write('k', bytes), 'ERR_KERNEL_OPEN', '--kernel')
     try {
       const { segments, note } = readElf(file, machines)
       note('Xen', 18)

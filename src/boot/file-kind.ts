@@ -13,9 +13,23 @@ const kinds: readonly (readonly [offset: number, magic: string, kind: string])[]
   [0, '4d5a', 'an EFI program'],
 ]
 
+/** And as firmware. */
+const otherFirmware: typeof kinds = [
+  [0x28, '5f465648', 'a bare UEFI firmware volume, made for another VMM; CLOUDHV.fd is an ELF'],
+  [0x202, '48647253', 'a bzImage; give it as --kernel'],
+]
+
 /** What a file is that is no kernel, in a few words for an error message. */
 export function describeFile(header: Uint8Array, wanted: string): string {
+  return `not a kernel: ${kindOf(header, kinds) ?? `${wanted} is needed`}`
+}
+
+/** The same of a file that is no firmware. */
+export function describeFirmware(header: Uint8Array): string {
+  return `not firmware: ${kindOf(header, [...otherFirmware, ...kinds]) ?? 'an ELF with a PVH note is needed'}`
+}
+
+function kindOf(header: Uint8Array, known: typeof kinds): string | undefined {
   const bytes = Buffer.from(header)
-  const found = kinds.find(([offset, magic]) => bytes.toString('hex', offset, offset + magic.length / 2) === magic)
-  return found === undefined ? `not a kernel: ${wanted} is needed` : `not a kernel: ${found[2]}`
+  return known.find(([offset, magic]) => bytes.toString('hex', offset, offset + magic.length / 2) === magic)?.[2]
 }

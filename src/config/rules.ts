@@ -26,8 +26,13 @@ export function checkRules(config: VmConfig): void {
   checkPlatform(config.platform)
 }
 
-function checkPayload({ kernel, firmware, initramfs }: VmConfig['payload']): void {
-  if (firmware !== undefined) fail('--firmware', 'is not supported yet; give a PVH firmware as --kernel')
+function checkPayload({ kernel, firmware, initramfs, cmdline }: VmConfig['payload']): void {
+  if (firmware !== undefined) {
+    const others = { '--kernel': kernel, '--initramfs': initramfs, '--cmdline': cmdline === '' ? undefined : cmdline }
+    const other = Object.entries(others).find(([, value]) => value !== undefined)
+    if (other !== undefined) fail('--firmware', `does not go with ${other[0]}: it boots what is on the disks`)
+    return
+  }
   if (kernel !== undefined) return
   fail(
     '--kernel',

@@ -66,7 +66,6 @@ test('a field of Cloud Hypervisor without machinery here is refused by name', t 
   refuses(t, { disks: [{ path: 'a', iommu: true }] }, '--disk: iommu: is not supported yet')
   refuses(t, { disks: [{ path: 'a', image_type: 'Qcow2' }] }, '--disk: image_type: Qcow2 is not supported yet')
   refuses(t, { serial: { mode: 'Pty' } }, '--serial: mode: Pty is not supported yet')
-  refuses(t, { payload: { firmware: 'f' } }, '--firmware: is not supported yet; give a PVH firmware as --kernel')
 })
 
 test('such a field is taken where it says that it is not used', t => {
@@ -86,6 +85,16 @@ test('a machine needs a kernel', t => {
   })
   t.throws(() => parseVmConfig({}), { message: '--kernel: is missing' })
   t.throws(() => parseVmConfig('kernel'), { message: 'configuration: must be of type object' })
+})
+
+test('firmware boots what is on the disks, and nothing else is given with it', t => {
+  t.deepEqual(parseVmConfig({ payload: { firmware: 'f', cmdline: '' } }).payload, { firmware: 'f', cmdline: '' })
+  for (const [other, flag] of Object.entries({ kernel: '--kernel', initramfs: '--initramfs', cmdline: '--cmdline' })) {
+    const config = { payload: { firmware: 'f', [other]: 'x' } }
+    t.throws(() => parseVmConfig(config), {
+      message: `--firmware: does not go with ${flag}: it boots what is on the disks`,
+    })
+  }
 })
 
 test('vCPUs: count, maximum, topology and affinity fit each other', t => {

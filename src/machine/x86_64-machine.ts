@@ -164,7 +164,12 @@ export class X86Machine implements BuiltMachine {
     this.#vm.memory.write(resetVectorAddress, resetVectorCode)
     return loadKernel(
       { memory: this.#vm.memory, ram: ramRanges(memory.size), rsdpAddress: addressMap.rsdp },
-      { kernel: payload.kernel ?? '', initramfs: payload.initramfs, commandLine: payload.cmdline },
+      {
+        kernel: payload.firmware ?? payload.kernel ?? '',
+        isFirmware: payload.firmware !== undefined,
+        initramfs: payload.initramfs,
+        commandLine: payload.cmdline,
+      },
     )
   }
 

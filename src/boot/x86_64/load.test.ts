@@ -198,6 +198,7 @@ test('RAM around the hole below 4 GiB is told as it is, and used below it only',
   const entry = await loadKernel({ memory, ram, rsdpAddress: addressMap.rsdp }, { kernel, initramfs, commandLine: '' })
   t.deepEqual(pvhMemoryMap(memory, entry.rbx), [
     { address: 0, sizeBytes: 0xa0000, type: 1 },
+    { address: 0xe_e000, sizeBytes: 0x2000, type: 2 },
     { address: 0x10_0000, sizeBytes: 3 * gibibyte - mebibyte, type: 1 },
     { address: 0xe800_0000, sizeBytes: 0x1000_0000, type: 2 },
     { address: 4 * gibibyte, sizeBytes: 2 * gibibyte, type: 1 },

@@ -9,6 +9,7 @@ import { describeFile } from '../file-kind.ts'
 import { placeInitramfs } from '../initramfs.ts'
 import { describeRange, findMisplaced, loadSegments, type MemoryRange, memoryOf } from '../placement.ts'
 import { isBzImage, planBzImage } from './bzimage.ts'
+import { planFirmware } from './firmware.ts'
 import type { KernelPlan } from './kernel-plan.ts'
 import { planPvh } from './pvh.ts'
 
@@ -22,7 +23,9 @@ export interface BootMachine {
 }
 
 export interface BootSource {
+  /** Path of what is entered, and which of both it is. */
   readonly kernel: string
+  readonly isFirmware?: boolean
   readonly initramfs: string | undefined
   readonly commandLine: string
 }
@@ -35,16 +38,18 @@ const commandLineArea: MemoryRange = {
 }
 
 /**
- * Loads kernel, initramfs, command line and tables into fresh guest memory, anew at every reboot. All is checked before
+ * Loads kernel or firmware, initramfs, command line and tables into fresh guest memory, anew at every reboot. All is checked before
  * anything is written. With the registers that come back the first vCPU begins, in flat 32-bit mode; the others wait for its
  * start-up message. There is no MP table: whoever boots here has ACPI, which tells the same and more.
  * Rejects with ERR_KERNEL_*, ERR_INITRAMFS, ERR_CMDLINE.
  */
 export async function loadKernel(machine: BootMachine, source: BootSource): Promise<EntryRegisters> {
   const { memory } = machine
-  using kernel = BootFile.open(source.kernel, 'ERR_KERNEL_OPEN')
-  using initramfs = source.initramfs === undefined ? undefined : BootFile.open(source.initramfs, 'ERR_INITRAMFS')
-  const plan = planKernel(kernel)
+  const isFirmware = source.isFirmware ?? false
+  using kernel = BootFile.open(source.kernel, 'ERR_KERNEL_OPEN', isFirmware ? '--firmware' : '--kernel')
+  using initramfs =
+    source.initramfs === undefined ? undefined : BootFile.open(source.initramfs, 'ERR_INITRAMFS', '--initramfs')
+  const plan = isFirmware ? planFirmware(kernel) : planKernel(kernel)
   const map = memoryMap(machine.ram)
   const usable = map
     .filter(entry => entry.type === memoryTypes.ram)

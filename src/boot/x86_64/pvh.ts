@@ -19,7 +19,9 @@ export function planPvh(kernel: BootFile): KernelPlan {
   const { segments, note } = readElf(kernel, Object.values(machines))
   const contents = note('Xen', entryNote)
   if (contents === undefined || (contents.length !== 4 && contents.length !== 8)) {
-    throw kernel.error('ERR_KERNEL_NO_PVH_NOTE', '')
+    const wayOut =
+      kernel.option === '--kernel' ? 'build it with CONFIG_PVH=y or use its bzImage' : 'is it made for another VMM?'
+    throw kernel.error('ERR_KERNEL_NO_PVH_NOTE', wayOut)
   }
   const rip = readNumber(contents, 0, contents.length)
   const isLoaded = segments.some(({ guestAddress, fileBytes }) => rip >= guestAddress && rip < guestAddress + fileBytes)
