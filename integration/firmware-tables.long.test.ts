@@ -8,6 +8,13 @@ const suites = [
   ...['method', 'syntaxcheck', 'crs', 'ebda', 'dmicheck'],
 ]
 
+/** Names that their specifications want, and whose form is not ACPI's. */
+const givenNames = ['VMGENCTR', 'VM_GEN_COUNTER', 'VMCLOCK']
+
+function isGiven(failure: string): boolean {
+  return givenNames.some(name => failure.includes(`_CID returned a string '${name}' but it was not a valid PNP ID`))
+}
+
 test.serial('long: the firmware test suite finds no failure in the guest’s tables', async t => {
   await using vm = new TsvmmProcess([
     // Some look at memory that the guest's kernel uses, too.
@@ -20,7 +27,8 @@ test.serial('long: the firmware test suite finds no failure in the guest’s tab
     vm.console.type(`fwts --quiet --results-output=stdout --log-width=200 ${suite}\n`)
     const [report] = await vm.console.waitFor(/[\s\S]*?status \d+\n/, 300_000)
     const [, passed, failed] = /(\d+) passed, (\d+) failed/.exec(report) ?? []
-    t.is(failed, '0', `${suite}:\n${report}`)
+    const given = (report.match(/FAILED \[[^\n]*/g) ?? []).filter(isGiven)
+    t.is(Number(failed), given.length, `${suite}:\n${report}`)
     t.true(Number(passed) > 0, `${suite}:\n${report}`)
   }
   vm.console.type('poweroff -f\n')

@@ -1,8 +1,8 @@
 import type { Aml } from './aml/encoding.ts'
 import type { AcpiTable } from './table.ts'
 
-/** What the Generic Event Device's register says has happened; one bit an event, Cloud Hypervisor's. */
-export const gedEvents = { cpus: 1, memory: 2, pci: 4, powerButton: 8 } as const
+/** What the Generic Event Device's register says has happened; one bit an event, the first four Cloud Hypervisor's. */
+export const gedEvents = { cpus: 1, memory: 2, pci: 4, powerButton: 8, vmGenerationId: 16, vmClock: 32 } as const
 
 export type GedEvent = keyof typeof gedEvents
 

@@ -155,7 +155,7 @@ const buttonPressed = 0x80
 /** §5.6.9: an interrupt, and a method that finds out what has happened. Reading the register clears it. */
 function genericEventDevice(address: number, interruptNumber: number, contributions: readonly AcpiContribution[]): Aml {
   const handlers: [GedEvent, Aml][] = [['powerButton', notify('\\_SB.PWRB', buttonPressed)]]
-  for (const event of ['cpus', 'memory', 'pci', 'powerButton'] as const) {
+  for (const event of ['cpus', 'memory', 'pci', 'powerButton', 'vmGenerationId', 'vmClock'] as const) {
     for (const { onGedEvent } of contributions) {
       const handler = onGedEvent?.[event]
       if (handler !== undefined) handlers.push([event, handler])

@@ -132,6 +132,17 @@ test('parts of the machine add devices, tables and what is to be done on an even
   t.regex(source, /Scope \(\\_SB\.PC00\)/)
 })
 
+test('what the guest is told of its identity is where drivers look for it', t => {
+  const { source } = recompile('DSDT', find(buildAcpiTables(aMachine()), 'DSDT').bytes)
+  t.regex(
+    source,
+    /Device \(VGEN\)[\s\S]*"VM_Gen_Counter"[\s\S]*Name \(ADDR, Package \(0x02\)[\s\S]*?0x000EF000,\s+Zero/,
+  )
+  t.regex(source, /Device \(VCLK\)[\s\S]*"AMZNC10C"[\s\S]*Cacheable, ReadOnly,[\s\S]*?0x00000000000EE000/)
+  t.regex(source, /If \(\(Local0 & 0x10\)\)\s+\{\s+Notify \(\\_SB\.VGEN, 0x80\)/)
+  t.regex(source, /If \(\(Local0 & 0x20\)\)\s+\{\s+Notify \(\\_SB\.VCLK, 0x80\)/)
+})
+
 test('thousands of processors fit, and what does not is refused', t => {
   t.notThrows(() => buildAcpiTables(aMachine({ processors: 4096 })))
   t.throws(() => buildAcpiTables({ ...aMachine({ processors: 254 }), end: 0xa1000 }), {

@@ -60,6 +60,8 @@ export interface BuildOptions {
   readonly ram?: SavedRam
   /** The CPU that it was saved with. Throws ERR_CPU_MISSING where the host cannot give it; no template is read. */
   readonly cpu?: CpuFingerprint
+  /** It goes on from a saved state: the guest is told before anything of it runs. Only while it is paused. */
+  newGeneration(): void
 }
 
 export type MachineBuilder = (config: VmConfig, events: MachineEvents, options: BuildOptions) => Promise<BuiltMachine>

@@ -2,6 +2,8 @@ import { acpiGedState } from '../devices/acpi-ged-state.ts'
 import { acpiPmTimerState } from '../devices/acpi-pm-timer-state.ts'
 import { rtcState } from '../devices/rtc-state.ts'
 import { serialState } from '../devices/serial-state.ts'
+import { vmClockState } from '../devices/vm-clock-state.ts'
+import { vmGenerationIdState } from '../devices/vm-generation-id-state.ts'
 import { ioapicState } from '../interrupts/ioapic-state.ts'
 import { configPortsState } from '../pci/config-ports-state.ts'
 import { pciFunctionState } from '../pci/function-state.ts'
@@ -17,6 +19,7 @@ import { x86VcpuState } from './x86_64-vcpu-state.ts'
 /** Every schema that a snapshot can have a record of. */
 export const stateSchemas: readonly StateSchema<unknown>[] = [
   ...[clockState, ioapicState, acpiGedState, acpiPmTimerState, rtcState, serialState],
+  ...[vmGenerationIdState, vmClockState],
   ...[configPortsState, pciFunctionState, pciTransportState, blkState, netState, consoleState],
   ...[x86TscState, x86VcpuState],
 ]

@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import { settled } from '../config/settle.ts'
 import { parseVmConfig } from '../config/vm-config.ts'
+import { acpiGedState } from '../devices/acpi-ged-state.ts'
 import { loadAll, saveAll } from '../state/walk.ts'
 import { buildMachine } from './build.ts'
 import { stateSchemas } from './state-schemas.ts'
@@ -26,15 +27,27 @@ function aConfig(t: ExecutionContext) {
   )
 }
 
-async function aMachine(t: ExecutionContext, config: ReturnType<typeof aConfig>) {
+async function build(t: ExecutionContext, config: ReturnType<typeof aConfig>) {
   const nothing = () => {}
   const events = {
-    ...{ powerOff: nothing, reset: nothing, crash: nothing, debugCode: nothing, needsReset: nothing, quit: nothing },
+    ...{
+      powerOff: nothing,
+      reset: nothing,
+      crash: nothing,
+      memoryLost: nothing,
+      debugCode: nothing,
+      needsReset: nothing,
+      quit: nothing,
+    },
   }
   const machine = await buildMachine(config, events)
   t.teardown(() => machine.components.close())
   await machine.components.pause()
-  return machine.components.components
+  return machine
+}
+
+async function aMachine(t: ExecutionContext, config: ReturnType<typeof aConfig>) {
+  return (await build(t, config)).components.components
 }
 
 test('what every component of a machine saves, the one of another machine loads and saves again', async t => {
@@ -48,6 +61,24 @@ test('what every component of a machine saves, the one of another machine loads 
     records.map(({ component }) => component),
   )
   for (const [place, { component, body }] of records.entries()) t.deepEqual(again[place]?.body, body, component)
+})
+
+test('a machine that goes on from a saved state has a new identity, and an event waits that says so', async t => {
+  const config = aConfig(t)
+  const records = saveAll(await aMachine(t, config))
+  const bodies = (name: string, all = records) => all.find(({ component }) => component === name)?.body
+  const clones = [await build(t, config), await build(t, config)]
+  const saved = clones.map(clone => {
+    loadAll(clone.components.components, records)
+    clone.newGeneration()
+    return saveAll(clone.components.components)
+  })
+  const ids = [records, ...saved].map(all => Buffer.from(bodies('__vm_generation_id', all) ?? []).toString('hex'))
+  t.is(new Set(ids).size, 3)
+  for (const all of saved) {
+    t.notDeepEqual(bodies('__vm_clock', all), bodies('__vm_clock'))
+    t.deepEqual(bodies('__acpi_ged', all), acpiGedState.encode({ pendingEvents: 0x30 }).body)
+  }
 })
 
 test('every record has a schema in the list, and every component says what travels', async t => {

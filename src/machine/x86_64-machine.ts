@@ -1,6 +1,7 @@
 import type { PciSegmentDescription } from '../acpi/dsdt.ts'
 import { smbios } from '../acpi/smbios.ts'
 import { buildAcpiTables } from '../acpi/tables.ts'
+import { vmClock, vmGenerationId } from '../acpi/vm-identity.ts'
 import { loadKernel } from '../boot/x86_64/load.ts'
 import { resetVectorAddress, resetVectorCode } from '../boot/x86_64/reset-vector.ts'
 import type { RegisterWindow } from '../bus/registers.ts'
@@ -13,6 +14,8 @@ import { DebugPort } from '../devices/debug-port.ts'
 import { ResetPort } from '../devices/reset-port.ts'
 import { Rtc } from '../devices/rtc.ts'
 import { Serial } from '../devices/serial.ts'
+import { VmClock } from '../devices/vm-clock.ts'
+import { VmGenerationId } from '../devices/vm-generation-id.ts'
 import type { ExitCounters, Vcpu, VcpuStop } from '../hypervisor/hypervisor.ts'
 import { type Kvm, type KvmVirtualMachine, kvmCapabilities } from '../hypervisor/kvm.native.ts'
 import { x86Cpu } from '../hypervisor/x86_64/cpu-fingerprint.ts'
@@ -67,6 +70,8 @@ export class X86Machine implements BuiltMachine {
   readonly #area: DeviceArea
   #ged: AcpiGed | undefined
   /** What was begun when the machine was built, until somebody asks for it. */
+  readonly #generationId: VmGenerationId
+  readonly #guestClock: VmClock
   #prepared: Promise<EntryRegisters> | undefined
 
   static async build(options: X86MachineOptions): Promise<X86Machine> {
@@ -118,6 +123,15 @@ export class X86Machine implements BuiltMachine {
     this.#area = deviceArea(config.memory.size, parts.addressBits)
     const { topology, boot_vcpus } = config.cpus
     this.#topology =
+    const { memory } = parts.vm
+    this.#generationId = new VmGenerationId({
+      write: bytes => memory.write(addressMap.vmGenerationId, bytes),
+      notify: () => this.#ged?.notify('vmGenerationId'),
+    })
+    this.#guestClock = new VmClock({
+      write: bytes => memory.write(addressMap.vmClock, bytes),
+      notify: () => this.#ged?.notify('vmClock'),
+    })
       topology === undefined
         ? flatTopology(boot_vcpus)
         : {
@@ -148,6 +162,11 @@ export class X86Machine implements BuiltMachine {
     if (prepared === undefined) this.#vm.clearRam()
     const entry = await (prepared ?? this.#fillMemory())
     this.vcpus[0]?.enter(entry)
+  newGeneration(): void {
+    this.#generationId.renew()
+    this.#guestClock.disrupt({ isNewGeneration: true })
+  }
+
   }
 
   /** Begins to load before the rest is built: reading the kernel takes as long as that does. Errors are those of load(). */
@@ -168,6 +187,8 @@ export class X86Machine implements BuiltMachine {
         kernel: payload.firmware ?? payload.kernel ?? '',
         isFirmware: payload.firmware !== undefined,
         initramfs: payload.initramfs,
+    this.#generationId.place()
+    this.#guestClock.place()
         commandLine: payload.cmdline,
       },
     )
@@ -241,6 +262,8 @@ export class X86Machine implements BuiltMachine {
     const device = this.components.add(
       new Serial({
         name: '__serial',
+    this.components.add(this.#generationId)
+    this.components.add(this.#guestClock)
         interrupt: ioapic.line(pinMap.serial),
         chardev,
         onSpans: () => mapped?.updateSpans(),
@@ -310,7 +333,7 @@ export class X86Machine implements BuiltMachine {
     const { platformMmio } = this.#area
     return buildAcpiTables({
       address: addressMap.rsdp,
-      end: addressMap.smbios,
+      end: addressMap.vmClock,
       processors: Array.from({ length: cpus.boot_vcpus }, (_, uid) => ({
         uid,
         apicId: apicIdOf(uid, this.#topology),
@@ -332,6 +355,10 @@ export class X86Machine implements BuiltMachine {
   #smbios(): Uint8Array {
     const { serial_number, uuid, oem_strings } = this.#config.platform
     const place = { address: addressMap.smbios, end: addressMap.highRam }
+      contributions: [
+        vmGenerationId(addressMap.vmGenerationId),
+        vmClock({ first: addressMap.vmClock, last: addressMap.vmGenerationId - 1 }),
+      ],
     return smbios({ serialNumber: serial_number, uuid, oemStrings: oem_strings }, place)
   }
 }

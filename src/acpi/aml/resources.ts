@@ -55,14 +55,15 @@ export function memory32Fixed(address: number, lengthBytes: number, isWritable: 
   return concatenate([raw(0x86), unsigned(body.length, 2), body])
 }
 
-export type AddressSpaceKind = 'memory' | 'io' | 'bus'
+/** `sharedMemory`: RAM that only others write. */
+export type AddressSpaceKind = 'memory' | 'sharedMemory' | 'io' | 'bus'
 
-const kinds = { memory: 0, io: 1, bus: 2 } as const
+const kinds = { memory: 0, sharedMemory: 0, io: 1, bus: 2 } as const
 const tags = { 2: 0x88, 4: 0x87, 8: 0x8a } as const
 /** Both ends are fixed, decoding is positive. */
 const fixedRange = 0x0c
-/** Memory: readable and writable, not cacheable; ports: the whole range, ISA or not. */
-const kindFlags = { memory: 0x01, io: 0x03, bus: 0x00 } as const
+/** Memory: readable and writable, not cacheable, or the other way round; ports: the whole range, ISA or not. */
+const kindFlags = { memory: 0x01, sharedMemory: 0x02, io: 0x03, bus: 0x00 } as const
 
 /** An inclusive range, so that the last address of an address space can be in one. */
 export interface AddressRange {

@@ -1,4 +1,5 @@
 import type { AcpiDescription } from '../tables.ts'
+import { vmClock, vmGenerationId } from '../vm-identity.ts'
 
 const mebibyte = 0x10_0000
 const mmio32Bytes = 0x1000_0000
@@ -36,6 +37,7 @@ export function aMachine(options: MachineOptions = {}): AcpiDescription {
       ioapicAddress: 0xfec0_0000,
       isaInterrupts: [{ number: 4, pin: 4 }],
     },
+    contributions: [vmGenerationId(0xef000), vmClock(range(0xee000, 0x1000))],
   }
 }
 

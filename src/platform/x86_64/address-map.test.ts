@@ -49,6 +49,7 @@ test('RAM beyond the address bits is refused by name', t => {
 test('the memory map of a small machine', t => {
   t.deepEqual(memoryMap(ramRanges(16 * mebibyte)), [
     { address: 0, sizeBytes: 0xa0000, type: memoryTypes.ram },
+    { address: 0xe_e000, sizeBytes: 0x2000, type: memoryTypes.reserved },
     { address: 0x10_0000, sizeBytes: 15 * mebibyte, type: memoryTypes.ram },
     { address: 0xe800_0000, sizeBytes: 0x1000_0000, type: memoryTypes.reserved },
   ])

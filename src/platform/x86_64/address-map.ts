@@ -21,6 +21,9 @@ export const addressMap = {
   commandLineMaximumBytes: 0x10000,
   /** End of conventional memory; the ACPI tables begin with the RSDP here. */
   rsdp: 0xa0000,
+  /** Pages of their own, reserved in the memory map: the VM clock's structure, and the VM generation ID. */
+  vmClock: 0xee000,
+  vmGenerationId: 0xef000,
   smbios: 0xf0000,
   highRam: 0x10_0000,
   /** 32-bit addresses for devices, up to `mmio32End`. */
@@ -99,7 +102,10 @@ export interface MemoryMapEntry {
   readonly type: number
 }
 
-/** What a guest is told of its RAM. Firmware tables between conventional and high memory are in no entry. */
+/**
+ * What a guest is told of its RAM. Firmware tables between conventional and high memory are in no entry; the pages there that
+ * change while it runs are reserved.
+ */
 export function memoryMap(ram: readonly RamRange[]): MemoryMapEntry[] {
   const { ram: usable, reserved } = memoryTypes
   const entries: MemoryMapEntry[] = []
@@ -112,5 +118,10 @@ export function memoryMap(ram: readonly RamRange[]): MemoryMapEntry[] {
     if (end > high) entries.push({ address: high, sizeBytes: end - high, type: usable })
   }
   const ecam = { address: addressMap.ecam, sizeBytes: addressMap.ecamBytes, type: reserved }
-  return [...entries, ecam].toSorted((a, b) => a.address - b.address)
+  const identity = {
+    address: addressMap.vmClock,
+    sizeBytes: addressMap.smbios - addressMap.vmClock,
+    type: reserved,
+  }
+  return [...entries, identity, ecam].toSorted((a, b) => a.address - b.address)
 }
