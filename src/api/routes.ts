@@ -1,4 +1,5 @@
 import * as z from 'zod/mini'
+import { asJson } from '../util/as-json.ts'
 import { TsvmmError } from '../util/errors.ts'
 import { describeIssue, seldomChecked } from '../util/issues.ts'
 import type { Vmm } from '../vmm/vmm.ts'
@@ -7,12 +8,15 @@ import { type DeviceList, withDevice, withoutDevice, withoutUnknown } from './re
 import {
   destinationSchema,
   deviceSchema,
+  inspectionSchema,
+  inspectSchema,
   pingSchema,
   receiverSchema,
   removeDeviceSchema,
   resizeDiskSchema,
   resizeSchema,
   resizeZoneSchema,
+  snapshotProgressSchema,
   vmConfigSchema,
   vmCountersSchema,
   vmInfoSchema,
@@ -139,6 +143,33 @@ export const routes: readonly Route[] = [
     failure: 'The VM counters are not available',
     response: vmCountersSchema,
     run: ({ vmm }) => vmm.counters(),
+  },
+  {
+    ...{ method: 'PUT', path: '/tsvmm.inspect', summary: 'Components of the machine, or one of them with its state' },
+    failure: 'The machine could not be inspected',
+    request: inspectSchema,
+    response: inspectionSchema,
+    run: async ({ vmm }, body) => {
+      const { component } = inspectSchema.parse(body, seldomChecked)
+      if (component == null) return { components: vmm.components() }
+      const { content, ...info } = await vmm.inspect(component)
+      return { components: [{ ...info, ...(content === undefined ? {} : { content: asJson(content) }) }] }
+    },
+  },
+  {
+    ...{
+      method: 'GET',
+      path: '/tsvmm.snapshot-progress',
+      summary: 'How much of the memory is saved, during vm.snapshot',
+    },
+    failure: 'The progress is not available',
+    response: snapshotProgressSchema,
+    run: ({ vmm }) => {
+      const progress = vmm.snapshotProgress()
+      if (progress === undefined) return {}
+      const { bytesDone, bytesTotal, bytesWritten } = progress
+      return { bytes_done: bytesDone, bytes_total: bytesTotal, bytes_written: bytesWritten }
+    },
   },
   {
     ...{ method: 'GET', path: '/tsvmm.openapi', summary: 'This description, as OpenAPI 3.1' },

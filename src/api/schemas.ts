@@ -34,6 +34,27 @@ export const vmInfoSchema = z.object({
 
 export const vmCountersSchema = z.record(z.string(), z.record(z.string(), size))
 
+/** Nothing while none is being taken. */
+export const snapshotProgressSchema = z.object({
+  bytes_done: z.optional(size),
+  bytes_total: z.optional(size),
+  bytes_written: z.optional(size),
+})
+
+export const inspectSchema = z.object({ component: z.nullish(text) })
+
+const componentSchema = z.object({
+  name: z.string(),
+  state: z.enum(['saved', 'stateless', 'pinned']),
+  schema: z.optional(z.string()),
+  version: z.optional(count),
+  reason: z.optional(z.string()),
+  /** Of the one that was asked for. */
+  content: z.optional(z.unknown()),
+})
+
+export const inspectionSchema = z.object({ components: z.array(componentSchema) })
+
 export const errorSchema = z.array(z.string())
 
 // Requests whose machinery comes later: what they would need is checked all the same.

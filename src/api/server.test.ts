@@ -129,6 +129,22 @@ test('a cause stands behind what it caused', async t => {
   t.is((await served.put('/vm.create', config)).status, 500)
 })
 
+test('components are listed, and one of them shows its state', async t => {
+  await using served = await ServedVmm.start()
+  const inspect = (body: object) => served.put('/tsvmm.inspect', body)
+  t.deepEqual((await inspect({})).json, [
+    ...['Error from API', 'The machine could not be inspected', 'the machine is not running: boot it first'],
+  ])
+  await served.put('/vm.create', config)
+  await served.put('/vm.boot')
+  const register = { name: 'fake-register', state: 'saved', schema: 'fake-register', version: 1 }
+  t.deepEqual((await inspect({})).json, { components: [{ name: 'fake', state: 'stateless' }, register] })
+  const content = { large: '0x8000000000000000', bytes: '01ff' }
+  t.deepEqual((await inspect({ component: 'fake-register' })).json, { components: [{ ...register, content }] })
+  t.like(await inspect({ component: 'nothing' }), { status: 404 })
+  t.like((await served.get('/vm.info')).json, { state: 'Running' })
+})
+
 test('fields that nobody knows are left out and logged, fields without machinery refused', async t => {
   await using served = await ServedVmm.start()
   const unsupported = await served.put('/vm.create', { ...config, balloon: { size: 1 } })
@@ -171,9 +187,9 @@ test('answers have the form that the description promises', async t => {
   await using served = await ServedVmm.start()
   await served.put('/vm.create', config)
   await served.put('/vm.boot')
-  for (const { path, response } of routes) {
+  for (const { method, path, response } of routes) {
     if (response === undefined || typeof response === 'string') continue
-    const { json } = await served.get(path)
+    const { json } = await served.ask(method, path, method === 'PUT' ? '{}' : undefined)
     t.deepEqual(z.safeParse(response, json).error?.issues ?? [], [], path)
   }
 })

@@ -18,15 +18,22 @@ export const snapshotSchema = z.strictObject({
   overwrite: flag,
   parent_url: z.nullish(text),
   live: flag,
+  pause_limit: z.nullish(z.number().check(z.int(), z.gte(0), z.lte(Number.MAX_SAFE_INTEGER))),
+  disks: z.nullish(z.enum(['Copy', 'Leave'])),
 })
 
 export const restoreSchema = z.strictObject({
   source_url: text,
   prefault: flag,
   memory_restore_mode: z.nullish(z.enum(['Copy', 'CopyOnWrite', 'OnDemand'])),
+  prefetch: flag,
+  background_fill: flag,
+  handler_socket: z.nullish(text),
   resume: flag,
   clock: z.nullish(z.enum(['Continue', 'Jump'])),
   tsc_rate: z.nullish(z.enum(['Keep', 'Host'])),
+  disks: z.nullish(z.enum(['Copy', 'Leave'])),
+  disk_directory: z.nullish(text),
   overrides: z.nullish(overridesSchema),
   net_fds: z.nullish(z.array(z.strictObject({ id: text, num_fds: z.number() }))),
   vfio_fds: z.nullish(z.array(z.unknown())),
@@ -47,6 +54,8 @@ export function snapshotRequest(body: z.output<typeof snapshotSchema>): { path: 
       overwrite: overwrite === true,
       ...(parent_url == null ? {} : { parent: pathOf('parent_url', parent_url) }),
       live: live === true,
+      ...(body.pause_limit == null ? {} : { pauseLimit: body.pause_limit }),
+      ...(body.disks == null ? {} : { disks: diskChoices[body.disks] }),
     },
   }
 }
@@ -58,8 +67,6 @@ export function restoreRequest(body: z.output<typeof restoreSchema>): { path: st
     if ((body[field] ?? []).length > 0) throw new TsvmmError('ERR_NOT_SUPPORTED', { what: `vm.restore with ${field}` })
   }
   if (iommufd_fd != null) throw new TsvmmError('ERR_NOT_SUPPORTED', { what: 'vm.restore with iommufd_fd' })
-  if (memory_restore_mode === 'OnDemand')
-    throw new TsvmmError('ERR_NOT_SUPPORTED', { what: 'memory_restore_mode OnDemand' })
   if (Object.values(overrides?.net ?? {}).some(({ fds }) => fds !== undefined)) {
     throw new TsvmmError('ERR_API_REQUEST', { reason: 'net: fds: descriptors cannot be named by number in a request' })
   }
@@ -67,7 +74,12 @@ export function restoreRequest(body: z.output<typeof restoreSchema>): { path: st
   return {
     path: pathOf('source_url', source_url),
     options: {
-      ...(memory_restore_mode == null ? {} : { mode: memory_restore_mode === 'Copy' ? 'copy' : 'cow' }),
+      ...(memory_restore_mode == null ? {} : { mode: restoreModes[memory_restore_mode] }),
+      ...(body.prefetch == null ? {} : { prefetch: body.prefetch }),
+      ...(body.background_fill == null ? {} : { backgroundFill: body.background_fill }),
+      ...(body.handler_socket == null ? {} : { handlerSocket: body.handler_socket }),
+      ...(body.disks == null ? {} : { disks: diskChoices[body.disks] }),
+      ...(body.disk_directory == null ? {} : { diskDirectory: body.disk_directory }),
       resume: resume === true,
       clock: clock === 'Jump' ? 'jump' : 'continue',
       tscRate: tsc_rate === 'Host' ? 'host' : 'keep',
@@ -76,6 +88,8 @@ export function restoreRequest(body: z.output<typeof restoreSchema>): { path: st
   }
 }
 
+const restoreModes = { Copy: 'copy', CopyOnWrite: 'cow', OnDemand: 'ondemand' } as const
+const diskChoices = { Copy: 'copy', Leave: 'leave' } as const
 const durabilities = { None: 'none', Data: 'data', Full: 'full' } as const
 
 /** `file:///directory`, as clients give it, or a path. */

@@ -1,4 +1,4 @@
-import { restoreKeys, snapshotKeys } from './keys.ts'
+import { inspectKeys, restoreKeys, snapshotKeys } from './keys.ts'
 import type { OptionKeys } from './options.ts'
 
 /** A command that drives a program that serves the API elsewhere. */
@@ -11,12 +11,18 @@ export interface RemoteCommand {
   readonly takesBody?: boolean
   /** It takes these, or the first of them alone; the body is made of them. */
   readonly keys?: OptionKeys
+  /** It can do without. */
+  readonly isOptional?: boolean
 }
 
 /** In the order of help and reference. */
 export const remoteCommands: readonly RemoteCommand[] = [
   { name: 'ping', summary: 'say who serves the API', method: 'GET', path: '/vmm.ping' },
   { name: 'info', summary: 'print configuration, state and devices of the machine', method: 'GET', path: '/vm.info' },
+  {
+    ...{ name: 'inspect', summary: 'list the components of the machine, or print the state of one', method: 'PUT' },
+    ...{ path: '/tsvmm.inspect', keys: inspectKeys, isOptional: true },
+  },
   { name: 'counters', summary: 'print what the devices have counted', method: 'GET', path: '/vm.counters' },
   {
     ...{ name: 'create', summary: 'create a machine from a JSON file, or from standard input where it is -' },

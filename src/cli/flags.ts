@@ -1,5 +1,6 @@
 import { type Command, InvalidArgumentError, Option } from 'commander'
 import {
+  cloneKeys,
   cpusKeys,
   diskKeys,
   eventMonitorKeys,
@@ -23,7 +24,7 @@ const chardevTargets = 'off, null, tty or file=PATH'
 /** The flags that describe a machine, in the order of help and reference. */
 export const machineFlags: readonly FlagHelp[] = [
   { flag: '--kernel <PATH>', summary: 'kernel to boot: an ELF with a PVH note, or a bzImage' },
-  { flag: '--firmware <PATH>', summary: 'firmware; not supported yet, give a PVH firmware as --kernel' },
+  { flag: '--firmware <PATH>', summary: 'firmware to boot from the disks with: an ELF with a PVH note, as CLOUDHV.fd' },
   { flag: '--initramfs <PATH>', summary: 'initial RAM file system for the kernel' },
   { flag: '--cmdline <TEXT>', summary: 'command line of the kernel' },
   { flag: '--cpus <KEYS>', summary: 'virtual CPUs:', keys: cpusKeys },
@@ -43,6 +44,11 @@ export const programFlags: readonly FlagHelp[] = [
     summary: 'serve the API on a Unix socket: path=PATH, PATH or fd=N; with a command: where it is served',
   },
   { flag: '--restore <KEYS>', summary: 'run a machine from a snapshot instead:', keys: restoreKeys },
+  {
+    flag: '--clone <KEYS>',
+    summary: 'with restore, many machines of one snapshot; {n} in paths and names is the number of each:',
+    keys: cloneKeys,
+  },
   { flag: '--event-monitor <KEYS>', summary: 'tell what happens, a JSON object an event:', keys: eventMonitorKeys },
   { flag: '--no-shutdown', summary: 'go on when the machine ends by itself; it can boot again through the API' },
   { flag: '--kvm <PATH>', summary: 'device of the hypervisor [/dev/kvm]' },

@@ -132,6 +132,10 @@ export const platformKeys: OptionKeys = {
   vfio_p2p_dma: { field: 'vfio_p2p_dma', kind: toggle },
 }
 
+export const inspectKeys: OptionKeys = {
+  component: { field: 'component', kind: text, help: 'one of the list' },
+}
+
 export const snapshotKeys: OptionKeys = {
   destination_url: {
     field: 'destination_url',
@@ -157,15 +161,31 @@ export const snapshotKeys: OptionKeys = {
     help: 'a snapshot that the new one stands on: only what differs from it is kept',
   },
   live: { field: 'live', kind: toggle, help: 'the machine runs while its memory is saved [off]' },
+  pause_limit: {
+    field: 'pause_limit',
+    kind: size,
+    help: 'live: what is left is saved in the pause, more is write-protected [4M]',
+  },
+  disks: {
+    field: 'disks',
+    kind: choice({ copy: 'Copy', leave: 'Leave' }, 'copy|leave'),
+    help: 'the disks that it writes to are saved with it, or not [leave]',
+  },
 }
 
 export const restoreKeys: OptionKeys = {
   source_url: { field: 'source_url', kind: path, isRequired: true, help: 'the directory: file:///PATH or PATH' },
   memory_restore_mode: {
     field: 'memory_restore_mode',
-    kind: choice({ copy: 'Copy', copyonwrite: 'CopyOnWrite', cow: 'CopyOnWrite', ondemand: 'OnDemand' }, 'copy|cow'),
-    help: 'read all memory first, or each page as it is touched [cow where possible]',
+    kind: choice(
+      { copy: 'Copy', copyonwrite: 'CopyOnWrite', cow: 'CopyOnWrite', ondemand: 'OnDemand' },
+      'copy|cow|ondemand',
+    ),
+    help: 'read all memory first, map it, or read and check each page as it is touched [cow where possible]',
   },
+  prefetch: { field: 'prefetch', kind: toggle, help: 'ondemand: read first what the last one touched first [on]' },
+  background_fill: { field: 'background_fill', kind: toggle, help: 'ondemand: read all the rest meanwhile [off]' },
+  handler_socket: { field: 'handler_socket', kind: path, help: 'ondemand: another process has the pages' },
   prefault: { field: 'prefault', kind: toggle, help: 'have all memory present before it runs [off]' },
   resume: { field: 'resume', kind: toggle, help: 'it runs at once; otherwise it is paused where it was saved [off]' },
   clock: {
@@ -178,10 +198,34 @@ export const restoreKeys: OptionKeys = {
     kind: choice({ keep: 'Keep', host: 'Host' }, 'keep|host'),
     help: "of the guest's time stamp counters: as it was, or this host's [keep]",
   },
+  disks: {
+    field: 'disks',
+    kind: choice({ copy: 'Copy', leave: 'Leave' }, 'copy|leave'),
+    help: 'copies of the disks that it writes to, as the snapshot has them, or those that are there [leave, if it has none]',
+  },
+  disk_directory: {
+    field: 'disk_directory',
+    kind: path,
+    help: 'where copies stay, as ID.img [beside the disks, gone with the machine]',
+  },
   net_fds: { field: 'net_fds', kind: text },
   vfio_fds: { field: 'vfio_fds', kind: text },
   iommufd_fd: { field: 'iommufd_fd', kind: number },
   zone_updates: { field: 'zone_updates', kind: text },
+}
+
+export const cloneKeys: OptionKeys = {
+  count: { field: 'count', kind: number, isRequired: true, help: 'how many, 1 to 1000; each has a number, from 0' },
+  disks: {
+    field: 'disks',
+    kind: choice({ copy: 'copy' }, 'copy'),
+    help: 'copies of the disks that they write to, for each [each needs paths of its own]',
+  },
+  disk_directory: {
+    field: 'diskDirectory',
+    kind: path,
+    help: 'where copies stay, as ID-NUMBER.img [beside the disks, gone with their clone]',
+  },
 }
 
 export const eventMonitorKeys: OptionKeys = {

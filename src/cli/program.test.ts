@@ -110,7 +110,7 @@ test('what is done with a snapshot needs no machine', t => {
     tool => chosen.push(tool),
   )
   program.parse(['snapshot', 'inspect', '/s', '--json'], { from: 'user' })
-  t.deepEqual(chosen, [{ tool: 'inspect', path: '/s', isJson: true }])
+  t.deepEqual(chosen, [{ tool: 'inspect', paths: ['/s'], isJson: true }])
 })
 
 test('help and reference tell of every flag and key', t => {

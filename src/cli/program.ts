@@ -6,10 +6,10 @@ import { hintFor } from './grammar.ts'
 import type { SnapshotTool } from './snapshot-tools.ts'
 import { versionText } from './version.ts'
 
-/** Commands that need no machine: the file or directory that they are for, and how its answer is printed. */
+/** Commands that need no machine: the directories that they are for, and how the answer is printed. */
 interface ChosenTool {
   readonly tool: SnapshotTool
-  readonly path: string
+  readonly paths: readonly string[]
   readonly isJson: boolean
 }
 
@@ -59,21 +59,28 @@ function addCommand(program: Command, command: RemoteCommand, onCommand: (chosen
 export const snapshotTools: Readonly<Record<SnapshotTool, string>> = {
   inspect: 'say what is in one, whatever machine it is of',
   verify: 'read all of one and say what is wrong with it',
+  diff: 'say in what two of them differ',
+  merge: 'make of one that stands on others one that stands on nothing',
+}
+
+const toolArguments: Readonly<Record<SnapshotTool, string>> = {
+  ...{ inspect: '<directory>', verify: '<directory>', diff: '<directory> <other>', merge: '<directory> <keys>' },
 }
 
 function addTools(snapshot: Command, onTool: (chosen: ChosenTool) => void): void {
-  for (const tool of ['inspect', 'verify'] as const) {
+  for (const tool of ['inspect', 'verify', 'diff', 'merge'] as const) {
     const added = snapshot
-      .command(`${tool} <directory>`)
+      .command(`${tool} ${toolArguments[tool]}`)
       .description(snapshotTools[tool])
       .option('--json', 'print it as JSON')
       .allowExcessArguments(false)
-    added.action(() => onTool({ tool, path: added.args[0] ?? '', isJson: added.optsWithGlobals()['json'] === true }))
+    added.action(() => onTool({ tool, paths: added.args, isJson: added.optsWithGlobals()['json'] === true }))
   }
 }
 
-function argumentOf({ takesBody, keys }: RemoteCommand): string {
+function argumentOf({ takesBody, keys, isOptional }: RemoteCommand): string {
   if (takesBody === true) return ' <file>'
+  if (isOptional === true) return ' [keys]'
   return keys === undefined ? '' : ' <keys>'
 }
 
@@ -105,13 +112,21 @@ export async function main(argv: readonly string[]): Promise<number> {
     }
     // Loaded only now: wrong usage and help need neither the schema nor the machine.
     if (chosenTool !== undefined) {
-      const { tool, path, isJson } = chosenTool
+      const { tool, paths, isJson } = chosenTool
       const { runSnapshotTool } = await import('./snapshot-tools.ts')
-      return await runSnapshotTool(tool, path, isJson)
+      return await runSnapshotTool(tool, paths, isJson)
     }
-    if (chosen?.command.name === 'restore' && flags['apiSocket'] === undefined) {
+    const restores = chosen?.command.name === 'restore' ? { restore: chosen.argument ?? '', resumes: true } : {}
+    if (
+      flags['clone'] !== undefined &&
+      (chosen === undefined ? flags['restore'] !== undefined : 'restore' in restores)
+    ) {
+      const { runClones } = await import('./clones.ts')
+      return await runClones({ ...flags, ...restores }, verbosity)
+    }
+    if ('restore' in restores && flags['apiSocket'] === undefined) {
       const { runMachine } = await import('./run.ts')
-      return await runMachine({ ...flags, restore: chosen.argument ?? '', resumes: true }, verbosity)
+      return await runMachine({ ...flags, ...restores }, verbosity)
     }
     if (chosen !== undefined) {
       refuseMachineFlags(chosen.command.name, flags)

@@ -7,6 +7,20 @@ test('counters are a table', t => {
   t.is(describeAnswer('counters', {}), 'no device has counted anything')
 })
 
+test('components are a table, the state of one is JSON', t => {
+  const components = [
+    { name: 'vm', state: 'saved', schema: 'kvm-clock', version: 1 },
+    { name: 'pci', state: 'stateless' },
+    { name: 'fs', state: 'pinned', reason: 'it is the host\u2019s' },
+  ]
+  t.is(
+    describeAnswer('inspect', { components }),
+    ['vm   saved      kvm-clock 1', 'pci  stateless', 'fs   pinned     it is the host\u2019s'].join('\n'),
+  )
+  const one = { ...components[0], content: { nowNs: '0x10' } }
+  t.is(describeAnswer('inspect', { components: [one] }), '{\n  "nowNs": "0x10"\n}')
+})
+
 test('a machine with everything', t => {
   const info = {
     state: 'Running',

@@ -4,6 +4,7 @@ export function describeAnswer(command: string, answer: unknown): string {
     if (command === 'ping') return describePing(answer)
     if (command === 'info') return describeInfo(answer)
     if (command === 'counters') return describeCounters(answer)
+    if (command === 'inspect') return describeComponents(answer)
   }
   return JSON.stringify(answer, null, 2)
 }
@@ -20,7 +21,10 @@ function describeInfo({ state, config, memory_actual_size, device_tree }: JsonOb
     ['state', state],
     ['vCPUs', object(cpus)['boot_vcpus']],
     ['memory', `${Number(memory_actual_size) / mebibyte} MiB`],
-    ['kernel', object(payload)['kernel']],
+    ...['kernel', 'firmware'].flatMap(name => {
+      const path = object(payload)[name]
+      return path === undefined ? [] : [[name, path]]
+    }),
     ...list(disks).map(disk => ['disk', disk['id'], disk['path'], disk['readonly'] === true ? 'read-only' : '']),
     ...list(net).map(card => ['net', card['id'], card['tap'] ?? '', card['mac'] ?? '']),
     ...list(Object.values(object(device_tree)))
@@ -35,6 +39,15 @@ function describeCounters(counters: JsonObject): string {
     Object.entries(object(values)).map(([name, value]) => [device, name, String(value)]),
   )
   return rows.length === 0 ? 'no device has counted anything' : table(rows)
+}
+
+function describeComponents({ components }: JsonObject): string {
+  const [first, ...others] = list(components)
+  if (first !== undefined && others.length === 0 && 'content' in first) return JSON.stringify(first['content'], null, 2)
+  const rows = list(components).map(({ name, state, schema, version, reason }) => {
+    return [name, state, schema === undefined ? (reason ?? '') : `${schema} ${version}`]
+  })
+  return table(rows.map(row => row.map(String)))
 }
 
 type JsonObject = Readonly<Record<string, unknown>>

@@ -13,8 +13,9 @@ export interface RemoteFlags {
 /** Sends a command to the program that serves the API and prints its answer. Returns the exit code. */
 export async function runCommand({ command, argument, isJson }: ChosenCommand, flags: RemoteFlags): Promise<number> {
   const socketPath = pathOf(command.name, flags.apiSocket)
-  const body = argument === undefined ? undefined : bodyOf(command, argument)
-  const { status, text } = await send(socketPath, command, body)
+  const given = argument ?? (command.isOptional === true ? '' : undefined)
+  const body = given === undefined ? undefined : bodyOf(command, given)
+  const { status, text } = await sendWatched(socketPath, command, body)
   if (status >= 400 || status < 200)
     throw new TsvmmError('ERR_API_ANSWER', { path: command.name, reason: reasonIn(status, text) })
   if (text === '') return 0
@@ -56,7 +57,11 @@ interface Answer {
   readonly text: string
 }
 
-function send(socketPath: string, { method, path }: RemoteCommand, body: Buffer | undefined): Promise<Answer> {
+function send(
+  socketPath: string,
+  { method, path }: Pick<RemoteCommand, 'method' | 'path'>,
+  body: Buffer | undefined,
+): Promise<Answer> {
   const { promise, resolve, reject } = Promise.withResolvers<Answer>()
   const fail = (cause: Error) => {
     reject(new TsvmmError('ERR_API_SOCKET', { path: socketPath, reason: connectReason(cause) }, { cause }))
@@ -71,6 +76,15 @@ function send(socketPath: string, { method, path }: RemoteCommand, body: Buffer 
   sent.on('error', fail)
   sent.end(body)
   return promise
+}
+
+/** Shows how far a snapshot has come, where somebody looks at it. */
+async function sendWatched(socketPath: string, command: RemoteCommand, body: Buffer | undefined): Promise<Answer> {
+  const answer = send(socketPath, command, body)
+  if (command.path !== '/vm.snapshot' || !process.stderr.isTTY) return await answer
+  const { showSnapshotProgress } = await import('./snapshot-progress.ts')
+  const ask = async () => (await send(socketPath, { method: 'GET', path: '/tsvmm.snapshot-progress' }, undefined)).text
+  return await showSnapshotProgress(answer, ask)
 }
 
 const connectReasons: Readonly<Record<string, string>> = {

@@ -6,6 +6,10 @@ const code = 'ERR_OPTION_INVALID'
 test('a directory alone, a URL or keys say what is restored', t => {
   t.like(restoreOf({ restore: '/s' }, true), { path: '/s', options: { resume: true, clock: 'continue' } })
   t.like(restoreOf({ restore: 'file:///a%20b,resume=off' }, true), { path: '/a b', options: { resume: false } })
+  const onDemand = '/s,memory_restore_mode=ondemand,prefetch=off,background_fill=on,handler_socket=/h'
+  t.like(restoreOf({ restore: onDemand }, true), {
+    options: { mode: 'ondemand', prefetch: false, backgroundFill: true, handlerSocket: '/h' },
+  })
   const keys = 'source_url=/s,memory_restore_mode=copy,prefault=on,clock=jump'
   t.like(restoreOf({ restore: keys }, false), {
     ...{

@@ -33,7 +33,7 @@ function overridesOf(flags: RestoreFlags): Overrides {
   const { serial, console, rng, memory } = flags
   return overridesSchema.parse({
     disks: byId('--disk', flags.disk ?? [], diskKeys, ['path', 'direct']),
-    net: byId('--net', flags.net ?? [], netKeys, ['tap', 'fds', 'host_mac']),
+    net: byId('--net', flags.net ?? [], netKeys, ['tap', 'fds', 'mac', 'host_mac']),
     serial: serial === undefined ? undefined : parseChardev('--serial', serial),
     console: console === undefined ? undefined : parseChardev('--console', console),
     rng: rng === undefined ? undefined : parseOption('--rng', rng, rngKeys),

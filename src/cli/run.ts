@@ -2,6 +2,7 @@ import { flushCompileCache } from 'node:module'
 import { describeDebugCode } from '../util/debug-code.ts'
 import { reasonOf } from '../util/errors.ts'
 import type { Log } from '../util/log.ts'
+import type { SnapshotReport } from '../vmm/vm-events.ts'
 import { Vmm, type VmmEnd } from '../vmm/vmm.ts'
 import { configOf, flagsOf, type MachineFlags } from './config.ts'
 import { flagsAmong, machineFlags } from './flags.ts'
@@ -17,6 +18,8 @@ export interface RunFlags extends MachineFlags {
   readonly apiSocket?: string
   readonly eventMonitor?: string
   readonly restore?: string
+  /** The keys of --clone. */
+  readonly clone?: string
   /** A restored machine runs at once, unless the keys say something else. */
   readonly resumes?: boolean
   /** False for --no-shutdown. */
@@ -32,6 +35,7 @@ const compiledCodeDelayMs = 1_000
  */
 export async function runMachine(flags: RunFlags, verbosity: number): Promise<number> {
   const loadedMs = performance.now()
+  if (flags.clone !== undefined) throw invalid('--clone', 'needs restore: clones are made of a snapshot')
   const isAlone = flags.apiSocket === undefined
   const outlivesVm = flags.shutdown === false
   if (outlivesVm && isAlone) throw invalid('--no-shutdown', 'needs --api-socket: nobody could end the program')
@@ -60,7 +64,7 @@ export async function runMachine(flags: RunFlags, verbosity: number): Promise<nu
 }
 
 /** Told what happens from here on. */
-async function monitorEvents(vmm: Vmm, option: string | undefined): Promise<Disposable | undefined> {
+export async function monitorEvents(vmm: Vmm, option: string | undefined): Promise<Disposable | undefined> {
   if (option === undefined) return undefined
   const { path, fd } = parseOption('--event-monitor', option, eventMonitorKeys)
   if ((path === undefined) === (fd === undefined)) throw invalid('--event-monitor', 'takes path or fd')
@@ -68,12 +72,12 @@ async function monitorEvents(vmm: Vmm, option: string | undefined): Promise<Disp
   const target = path === undefined ? { fd: Number(fd) } : { path: String(path) }
   const monitor = EventMonitor.open(target, () => performance.now())
   monitor.tell('vmm', 'starting')
-  vmm.on('event', ({ source, event }) => monitor.tell(source, event))
+  vmm.on('event', ({ source, event, properties }) => monitor.tell(source, event, properties))
   return monitor
 }
 
 /** The server's modules are loaded only where there is something to serve. */
-async function serve(vmm: Vmm, option: string | undefined, log: Log): Promise<AsyncDisposable | undefined> {
+export async function serve(vmm: Vmm, option: string | undefined, log: Log): Promise<AsyncDisposable | undefined> {
   if (option === undefined) return undefined
   const { ApiServer, parseSocketAddress } = await import('../api/server.ts')
   const address = parseSocketAddress(option)
@@ -82,8 +86,11 @@ async function serve(vmm: Vmm, option: string | undefined, log: Log): Promise<As
   return server
 }
 
-function follow(vmm: Vmm, log: Log): void {
-  vmm.on('event', ({ source, event }) => log.info(`event: ${source} ${event}`))
+export function follow(vmm: Vmm, log: Log): void {
+  vmm.on('event', ({ source, event, properties }) => {
+    if (properties === undefined) log.info(`event: ${source} ${event}`)
+    else log.debug(`event: ${source} ${event} ${JSON.stringify(properties)}`)
+  })
   vmm.on('built', vm => {
     log.info('the machine is built')
     vm.on('loaded', () => log.info('the kernel is loaded'))
@@ -95,6 +102,7 @@ function follow(vmm: Vmm, log: Log): void {
     vm.on('resumed', keepCompiledCode)
     vm.on('snapshotted', keepCompiledCode)
     vm.on('rebooted', () => log.info('the machine was rebooted'))
+    vm.on('snapshotted', report => log.info(describeSnapshot(report)))
     // Once each: a guest can break its devices as often as it likes.
     const told = new Set<string>()
     vm.on('needs-reset', (device, reason) => {
@@ -136,6 +144,15 @@ function timesOf(loadedMs: number): string {
   const begun = new Date(performance.timeOrigin).toISOString()
   const upMs = performance.nodeTiming.bootstrapComplete
   return `started at ${begun}, runtime ${upMs.toFixed(1)} ms, modules ${loadedMs.toFixed(1)} ms`
+}
+
+function describeSnapshot({ pausedMs, live }: SnapshotReport): string {
+  const pause = pausedMs === undefined ? '' : `, in a pause of ${pausedMs.toFixed(1)} ms`
+  if (live === undefined) return `the machine was saved${pause}`
+  const { rounds, rest, reason } = live
+  const why = reason === undefined ? '' : `, which could not be write-protected: ${reason}`
+  const last = rest === 'frozen' ? 'what was left was write-protected' : `what was left was saved in the pause${why}`
+  return `the machine was saved as it ran${pause}, in ${rounds} ${rounds === 1 ? 'round' : 'rounds'}; ${last}`
 }
 
 /** Node keeps it only where it ends by itself; a machine that is killed one day would leave nothing to the next start. */

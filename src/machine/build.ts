@@ -1,12 +1,20 @@
 import type { VmConfig } from '../config/vm-config.ts'
 import type { DirtyPages, ExitCounters, VcpuStop } from '../hypervisor/hypervisor.ts'
 import { Kvm } from '../hypervisor/kvm.native.ts'
-import { type RamRestoreMode, type RamSource, ramFromLayers } from '../memory/ram-image.native.ts'
-import type { RamImageLayer, RamImageWriter, RamImageWriterOptions } from '../memory/ram-image.ts'
-import type { TsvmmError } from '../util/errors.ts'
+import { ramFromLayers } from '../memory/ram-image.native.ts'
+import type {
+  PagingOptions,
+  RamImageLayer,
+  RamImageWriter,
+  RamImageWriterOptions,
+  RamRestoreMode,
+} from '../memory/ram-image.ts'
+import { RamPager } from '../memory/ram-pager.native.ts'
+import { TsvmmError } from '../util/errors.ts'
 import type { CpuFingerprint } from './cpu-fingerprint.ts'
 import { crashOf } from './crash.ts'
 import { Machine } from './machine.ts'
+import { RamPagerComponent } from './ram-pager.ts'
 import { X86Machine } from './x86_64-machine.ts'
 
 export interface MachineEvents {
@@ -14,6 +22,8 @@ export interface MachineEvents {
   reset(): void
   /** The machine cannot go on; `report` says where it was. */
   crash(error: TsvmmError, report: string): void
+  /** Pages of its memory cannot be had any more, and are zero instead: it must neither run nor be saved. */
+  memoryLost(error: TsvmmError): void
   /** The guest wrote a code to the debug port, so many seconds after the machine was built. */
   debugCode(code: number, elapsedSeconds: number): void
   /** A device does nothing more until its driver resets it. */
@@ -27,6 +37,8 @@ export interface MachineRam {
   readonly ranges: readonly { readonly guestAddress: number; readonly sizeBytes: number }[]
   readonly dirtyPages: DirtyPages
   createImageWriter(options: RamImageWriterOptions): RamImageWriter
+  /** Image pages in the order in which they were first touched after a restore on demand. */
+  touchedPages?(): Uint32Array | undefined
 }
 
 export type { DirtyPages }
@@ -37,6 +49,8 @@ export interface SavedRam {
   readonly layers: readonly RamImageLayer[]
   readonly mode: RamRestoreMode
   readonly threads: number
+  /** Of `ondemand`. */
+  readonly paging?: PagingOptions
 }
 
 export interface BuiltMachine {
@@ -46,6 +60,8 @@ export interface BuiltMachine {
   describeCpu(): CpuFingerprint
   /** The guest's clock goes on as if it had run while the machine was paused or saved. Only while it is paused. */
   skipPause(): void
+  /** It goes on from a saved state: the guest is told before anything of it runs. Only while it is paused. */
+  newGeneration(): void
   /** Loads firmware tables and kernel into a machine at power-on state. */
   load(): Promise<void>
   pressPowerButton(): void
@@ -60,8 +76,6 @@ export interface BuildOptions {
   readonly ram?: SavedRam
   /** The CPU that it was saved with. Throws ERR_CPU_MISSING where the host cannot give it; no template is read. */
   readonly cpu?: CpuFingerprint
-  /** It goes on from a saved state: the guest is told before anything of it runs. Only while it is paused. */
-  newGeneration(): void
 }
 
 export type MachineBuilder = (config: VmConfig, events: MachineEvents, options: BuildOptions) => Promise<BuiltMachine>
@@ -74,12 +88,23 @@ export async function buildMachine(
 ): Promise<BuiltMachine> {
   const kvm = Kvm.open(options.kvmPath)
   const components = new Machine()
+  let machine: X86Machine | undefined
   try {
-    const ram = options.ram === undefined ? {} : { ram: sourceOf(options.ram) }
+    const source = options.ram && sourceOf(options.ram, reason => lose(reason))
+    const lose = (reason: string) => {
+      // They go no further than the access that they wait for; waiting for them would be waiting for the page.
+      for (const vcpu of machine?.vcpus ?? []) vcpu.close().catch(() => {})
+      if (source instanceof RamPager) source.abandon()
+      events.memoryLost(new TsvmmError('ERR_VM_CRASHED', { reason: `its memory cannot be had: ${reason}` }))
+    }
+    // First: closed when the virtual machine is.
+    if (source instanceof RamPager) components.add(new RamPagerComponent(source))
+    const ram = source === undefined ? {} : { ram: source }
     const cpu = options.cpu === undefined ? {} : { cpu: options.cpu }
-    const machine = await X86Machine.build({ config, events, kvm, components, ...ram, ...cpu })
+    machine = await X86Machine.build({ config, events, kvm, components, ...ram, ...cpu })
+    const { vcpus } = machine
     machine.onStop = (index: number, stop: VcpuStop) => {
-      const { error, report } = crashOf(index, stop, machine.vcpus[index])
+      const { error, report } = crashOf(index, stop, vcpus[index])
       events.crash(error, report)
     }
     return machine
@@ -91,6 +116,6 @@ export async function buildMachine(
   }
 }
 
-function sourceOf({ layers, mode, threads }: SavedRam): RamSource {
-  return ramFromLayers(layers, mode, threads)
+function sourceOf({ layers, mode, threads, paging }: SavedRam, onFailure: (reason: string) => void) {
+  return mode === 'ondemand' ? new RamPager(layers, paging ?? {}, onFailure) : ramFromLayers(layers, mode, threads)
 }

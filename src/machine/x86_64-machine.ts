@@ -63,15 +63,16 @@ export class X86Machine implements BuiltMachine {
   readonly vcpus: X86Vcpu[] = []
   onStop: (index: number, stop: VcpuStop) => void = () => {}
   readonly #config: VmConfig
+  readonly #source: RamSource | undefined
   readonly #vm: KvmVirtualMachine
   readonly #clock: VirtualMachineComponent
   readonly #firstVcpu: Vcpu
   readonly #topology: CpuTopology
   readonly #area: DeviceArea
   #ged: AcpiGed | undefined
-  /** What was begun when the machine was built, until somebody asks for it. */
   readonly #generationId: VmGenerationId
   readonly #guestClock: VmClock
+  /** What was begun when the machine was built, until somebody asks for it. */
   #prepared: Promise<EntryRegisters> | undefined
 
   static async build(options: X86MachineOptions): Promise<X86Machine> {
@@ -112,17 +113,16 @@ export class X86Machine implements BuiltMachine {
   }
 
   private constructor(
-    { config, components }: X86MachineOptions,
+    { config, components, ram }: X86MachineOptions,
     parts: { vm: KvmVirtualMachine; clock: VirtualMachineComponent; firstVcpu: Vcpu; addressBits: number },
   ) {
     this.components = components
     this.#config = config
+    this.#source = ram
     this.#vm = parts.vm
     this.#clock = parts.clock
     this.#firstVcpu = parts.firstVcpu
     this.#area = deviceArea(config.memory.size, parts.addressBits)
-    const { topology, boot_vcpus } = config.cpus
-    this.#topology =
     const { memory } = parts.vm
     this.#generationId = new VmGenerationId({
       write: bytes => memory.write(addressMap.vmGenerationId, bytes),
@@ -132,6 +132,8 @@ export class X86Machine implements BuiltMachine {
       write: bytes => memory.write(addressMap.vmClock, bytes),
       notify: () => this.#ged?.notify('vmClock'),
     })
+    const { topology, boot_vcpus } = config.cpus
+    this.#topology =
       topology === undefined
         ? flatTopology(boot_vcpus)
         : {
@@ -144,7 +146,11 @@ export class X86Machine implements BuiltMachine {
 
   get ram(): MachineRam {
     const { memory, dirtyPages } = this.#vm
-    return { ranges: memory.ranges, dirtyPages, createImageWriter: options => createRamImageWriter(memory, options) }
+    return {
+      ...{ ranges: memory.ranges, dirtyPages },
+      createImageWriter: options => createRamImageWriter(memory, options),
+      touchedPages: () => this.#source?.touchedPages?.(),
+    }
   }
 
   describeCpu(): CpuFingerprint {
@@ -156,17 +162,17 @@ export class X86Machine implements BuiltMachine {
     this.#clock.skipPause()
   }
 
+  newGeneration(): void {
+    this.#generationId.renew()
+    this.#guestClock.disrupt({ isNewGeneration: true })
+  }
+
   async load(): Promise<void> {
     const prepared = this.#prepared
     this.#prepared = undefined
     if (prepared === undefined) this.#vm.clearRam()
     const entry = await (prepared ?? this.#fillMemory())
     this.vcpus[0]?.enter(entry)
-  newGeneration(): void {
-    this.#generationId.renew()
-    this.#guestClock.disrupt({ isNewGeneration: true })
-  }
-
   }
 
   /** Begins to load before the rest is built: reading the kernel takes as long as that does. Errors are those of load(). */
@@ -181,14 +187,14 @@ export class X86Machine implements BuiltMachine {
     for (const { address, bytes } of this.#acpiTables()) this.#vm.memory.write(address, bytes)
     this.#vm.memory.write(addressMap.smbios, this.#smbios())
     this.#vm.memory.write(resetVectorAddress, resetVectorCode)
+    this.#generationId.place()
+    this.#guestClock.place()
     return loadKernel(
       { memory: this.#vm.memory, ram: ramRanges(memory.size), rsdpAddress: addressMap.rsdp },
       {
         kernel: payload.firmware ?? payload.kernel ?? '',
         isFirmware: payload.firmware !== undefined,
         initramfs: payload.initramfs,
-    this.#generationId.place()
-    this.#guestClock.place()
         commandLine: payload.cmdline,
       },
     )
@@ -256,14 +262,14 @@ export class X86Machine implements BuiltMachine {
     const timer = this.components.add(new AcpiPmTimer())
     timer.mappedAt(this.#vm.bus.map('pio', portMap.acpiPmTimer, timer))
     this.#ged = this.#map('mmio', this.#area.platformMmio, new AcpiGed(ioapic.line(pinMap.ged)))
+    this.components.add(this.#generationId)
+    this.components.add(this.#guestClock)
     if (serial.mode === 'Off') return
     const chardev = await openChardev('--serial', serial, () => events.quit())
     let mapped: { updateSpans(): void } | undefined
     const device = this.components.add(
       new Serial({
         name: '__serial',
-    this.components.add(this.#generationId)
-    this.components.add(this.#guestClock)
         interrupt: ioapic.line(pinMap.serial),
         chardev,
         onSpans: () => mapped?.updateSpans(),
@@ -349,16 +355,16 @@ export class X86Machine implements BuiltMachine {
         ioapicAddress: addressMap.ioapic,
         isaInterrupts: hasSerial ? [{ number: pinMap.serial, pin: pinMap.serial }] : [],
       },
+      contributions: [
+        vmGenerationId(addressMap.vmGenerationId),
+        vmClock({ first: addressMap.vmClock, last: addressMap.vmGenerationId - 1 }),
+      ],
     })
   }
 
   #smbios(): Uint8Array {
     const { serial_number, uuid, oem_strings } = this.#config.platform
     const place = { address: addressMap.smbios, end: addressMap.highRam }
-      contributions: [
-        vmGenerationId(addressMap.vmGenerationId),
-        vmClock({ first: addressMap.vmClock, last: addressMap.vmGenerationId - 1 }),
-      ],
     return smbios({ serialNumber: serial_number, uuid, oemStrings: oem_strings }, place)
   }
 }

@@ -54,8 +54,10 @@ export class X86TimeStampCounters implements Component {
     const [first] = this.#vcpus
     if (first === undefined) return { tsc: { kilohertz: 0, stoppedAt: 0n, aheadOfFirst: [] }, readAtNs }
     const stoppedAt = readCounter(first)
-    const base = first.tscOffset() ?? 0n
-    const aheadOfFirst = this.#vcpus.map(vcpu => modulo((vcpu.tscOffset() ?? 0n) - base))
+    const offsets = this.#vcpus.map(vcpu => vcpu.tscOffset() ?? 0n)
+    // Read once each: of a counter that stands still it moves.
+    const [base = 0n] = offsets
+    const aheadOfFirst = offsets.map(offset => modulo(offset - base))
     return { tsc: { kilohertz: first.tscKilohertz(), stoppedAt, aheadOfFirst }, readAtNs }
   }
 

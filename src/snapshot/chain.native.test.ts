@@ -1,4 +1,4 @@
-import { cpSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'
+import { cpSync, existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
@@ -33,25 +33,31 @@ const write = fc.record({
 })
 const step = fc.record({
   writes: fc.array(write, { maxLength: 12 }),
-  /** While it is saved live. */
+  /** While it is saved live, until it is paused. */
   meanwhile: fc.array(write, { maxLength: 4 }),
+  /** From the moment on at which it was paused. */
+  afterwards: fc.array(write, { maxLength: 12 }),
   form: fc.constantFrom('image', 'image', 'zstd'),
-  isLive: fc.boolean(),
+  live: fc.constantFrom('no', 'rounds', 'frozen'),
   /** How many snapshots back the parent is; none where there are not so many. */
   parent: fc.constantFrom(0, 1, 1, 1, 2),
   /** What the machine goes on as. */
-  next: fc.constantFrom('same', 'same', 'cow', 'copy'),
+  next: fc.constantFrom('same', 'same', 'cow', 'copy', 'ondemand', 'ondemand'),
 } as const)
 
 test('whatever is saved on whatever, what was there is restored', async t => {
   const place = aPlace(t)
   let run = 0
-  const holds = async (steps: (typeof step extends fc.Arbitrary<infer S> ? S : never)[]) => {
+  const ways = new Set<string>()
+  const holds = async (
+    kind: 'plain' | 'shared' | 'merged',
+    steps: (typeof step extends fc.Arbitrary<infer S> ? S : never)[],
+  ) => {
     run += 1
     const paths: string[] = []
-    let machine = await PlainMachine.create()
+    let machine = await PlainMachine.create(kind)
     try {
-      for (const [number, { writes, meanwhile, form, isLive, parent, next }] of steps.entries()) {
+      for (const [number, { writes, meanwhile, afterwards, form, live, parent, next }] of steps.entries()) {
         const apply = (each: typeof writes) => {
           for (const { page: first, count, value } of each) {
             for (let at = first; at < Math.min(first + count, plainPages); at += 1) machine.write(at, page(value))
@@ -60,18 +66,32 @@ test('whatever is saved on whatever, what was there is restored', async t => {
         apply(writes)
         const path = join(place, `${run}-${number}`)
         const below = parent === 0 ? undefined : paths.at(-parent)
-        const options = { memory: form, live: isLive, durability: 'none', ...(below && { parent: below }) } as const
-        const manifest = await machine.save(path, options, () => apply(meanwhile))
+        const options = {
+          ...(live === 'frozen' && { pauseLimit: 0 }),
+          memory: form,
+          live: live !== 'no',
+          durability: 'none',
+          ...(below && { parent: below }),
+        } as const
+        let contents: Buffer = Buffer.alloc(0)
+        const manifest = await machine.save(path, options, {
+          beforePause: () => apply(meanwhile),
+          afterPause: () => {
+            contents = machine.contents()
+            apply(afterwards)
+          },
+          onLive: ({ rest, reason = '' }) => ways.add(`${rest} ${reason !== ''}`),
+        })
         if ((manifest.parent !== undefined) !== (below !== undefined)) return false
         paths.push(path)
-        const contents = machine.contents()
         await verifySnapshot(path)
         if (!(await restored(path, 'copy')).equals(contents)) return false
-        const mode = next === 'cow' && (await isMappable(path)) ? 'cow' : 'copy'
         if (next === 'same') continue
+        const mode = next === 'cow' && !(await isMappable(path)) ? 'copy' : next
         machine[Symbol.dispose]()
         machine = await PlainMachine.restore(path, mode)
-        if (!machine.contents().equals(contents)) return false
+        // Some go on before all is there.
+        if (mode !== 'ondemand' && !machine.contents().equals(contents)) return false
       }
     } finally {
       machine[Symbol.dispose]()
@@ -79,8 +99,9 @@ test('whatever is saved on whatever, what was there is restored', async t => {
     }
     return true
   }
-  await fc.assert(fc.asyncProperty(fc.array(step, { minLength: 1, maxLength: 6 }), holds), { numRuns: 25 })
-  t.pass()
+  const kind = fc.constantFrom('plain', 'plain', 'shared', 'merged')
+  await fc.assert(fc.asyncProperty(kind, fc.array(step, { minLength: 1, maxLength: 6 }), holds), { numRuns: 30 })
+  t.deepEqual([...ways].toSorted(), ['frozen false', 'paused false', 'paused true'])
 })
 
 async function isMappable(path: string): Promise<boolean> {
@@ -144,14 +165,39 @@ test('what was given up or failed is looked at again', async t => {
   await machine.save(two, { ...fast, parent: one })
   machine.write(2, page(2))
   const given = new AbortController()
-  const failed = machine.save(three, { ...fast, parent: two, live: true, signal: given.signal }, () =>
-    given.abort(new Error('enough')),
-  )
+  const options = { ...fast, parent: two, live: true, signal: given.signal }
+  const failed = machine.save(three, options, { beforePause: () => given.abort(new Error('enough')) })
   await t.throwsAsync(failed, { message: 'enough' })
   machine.write(3, page(3))
   await machine.save(three, { ...fast, parent: two })
   t.deepEqual(await restored(three, 'copy'), machine.contents())
   t.true(machine.vm.dirtyPages.isTracking, 'the next one will know what was written')
+})
+
+test('a snapshot that is taken live is given up once the machine goes on', async t => {
+  const place = aPlace(t)
+  const [one, two] = [join(place, 'one'), join(place, 'two')]
+  using machine = await PlainMachine.create()
+  for (let at = 0; at < plainPages; at += 1) machine.write(at, page(1))
+  await machine.save(one, fast)
+  const given = new AbortController()
+  const ways: string[] = []
+  const failed = machine.save(
+    two,
+    { ...fast, parent: one, live: true, pauseLimit: 0, signal: given.signal },
+    {
+      onLive: ({ rest }) => ways.push(rest),
+      afterPause: () => {
+        given.abort(new Error('enough'))
+        for (let at = 0; at < plainPages; at += 2) machine.write(at, page(2))
+      },
+    },
+  )
+  await t.throwsAsync(failed, { message: 'enough' })
+  t.deepEqual(ways, ['frozen'])
+  t.deepEqual(readdirSync(place), ['one'])
+  await machine.save(two, { ...fast, parent: one, live: true, pauseLimit: 0 })
+  t.deepEqual(await restored(two, 'copy'), machine.contents())
 })
 
 test('a chain is merged into one that stands on nothing', async t => {
@@ -164,7 +210,9 @@ test('a chain is merged into one that stands on nothing', async t => {
   machine.write(4, page(2))
   await machine.save(two, { ...fast, parent: one, memory: 'zstd' })
   machine.write(400, page(2))
-  const saved = await machine.save(three, { ...fast, parent: two })
+  writeFileSync(join(place, 'disk'), 'of three')
+  const disks = [{ id: '_disk0', path: join(place, 'disk') }]
+  const saved = await machine.save(three, { ...fast, parent: two }, { disks })
   for (const [path, memory] of [
     [three, 'image'],
     [one, 'zstd'],
@@ -172,10 +220,12 @@ test('a chain is merged into one that stands on nothing', async t => {
     const manifest = await mergeSnapshot(path, whole, { ...fast, memory, overwrite: true })
     t.is(manifest.parent, undefined)
     t.not(manifest.id, saved.id)
+    t.deepEqual(manifest.disks, path === three ? saved.disks : undefined)
+    t.is(existsSync(join(whole, 'disk0.img')), path === three)
     await verifySnapshot(whole)
     t.deepEqual(await restored(whole, 'copy'), await restored(path, 'copy'))
   }
   rmSync(one, { recursive: true })
   await t.throwsAsync(mergeSnapshot(two, join(place, 'no'), {}), { code })
-  t.deepEqual(readdirSync(place).toSorted(), ['three', 'two', 'whole'])
+  t.deepEqual(readdirSync(place).toSorted(), ['disk', 'three', 'two', 'whole'])
 })

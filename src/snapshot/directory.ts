@@ -1,7 +1,9 @@
 import { createHash } from 'node:crypto'
+import { writeFileSync } from 'node:fs'
 import { type FileHandle, mkdir, open, readdir, rename, rm } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import { snapshotError } from './error.ts'
+import { exchangeNames } from './exchange.native.ts'
 import { snapshotFiles } from './manifest.ts'
 
 /**
@@ -9,6 +11,8 @@ import { snapshotFiles } from './manifest.ts'
  * too, before the call returns.
  */
 export type Durability = 'none' | 'data' | 'full'
+
+const writtenAtOnceBytes = 1024 * 1024
 
 export interface DirectoryOptions {
   readonly durability: Durability
@@ -53,6 +57,12 @@ export class SnapshotDirectory implements AsyncDisposable {
     }
   }
 
+  /** As create(), which it does not keep from failing later: for who would do much before. */
+  static async check(path: string, options: DirectoryOptions): Promise<void> {
+    const directory = await SnapshotDirectory.create(path, options)
+    await directory[Symbol.asyncDispose]()
+  }
+
   /** A new file, closed by this object. Throws ERR_SNAPSHOT. */
   async open(name: string): Promise<FileHandle> {
     try {
@@ -64,11 +74,26 @@ export class SnapshotDirectory implements AsyncDisposable {
     }
   }
 
+  /** A file that `make` makes at the path that it is given. Throws what that throws, and ERR_SNAPSHOT. */
+  async add(name: string, make: (path: string) => Promise<void>): Promise<FileEntry> {
+    const path = join(this.#building, name)
+    await make(path)
+    try {
+      const file = await open(path, 'r')
+      this.#files.set(name, file)
+      return { bytes: (await file.stat()).size }
+    } catch (cause) {
+      throw snapshotError(this.path, name, cause)
+    }
+  }
+
   /** Throws ERR_SNAPSHOT. */
   async write(name: string, bytes: Uint8Array): Promise<FileEntry> {
     const file = await this.open(name)
     try {
-      await file.writeFile(bytes)
+      // Handing little to another thread takes longer than writing it.
+      if (bytes.length <= writtenAtOnceBytes) writeFileSync(file.fd, bytes)
+      else await file.writeFile(bytes)
     } catch (cause) {
       throw snapshotError(this.path, name, cause)
     }
@@ -78,8 +103,8 @@ export class SnapshotDirectory implements AsyncDisposable {
   /** With its manifest it is whole: it gets its name. Throws ERR_SNAPSHOT. */
   async commit(manifest: Uint8Array): Promise<void> {
     await this.write(snapshotFiles.manifest, manifest)
+    await this.#closeFiles(this.#options.durability !== 'none')
     try {
-      await this.#closeFiles(this.#options.durability !== 'none')
       if (this.#options.durability === 'full') await syncDirectory(this.#building)
       await this.#takeName()
       this.#isCommitted = true
@@ -100,6 +125,10 @@ export class SnapshotDirectory implements AsyncDisposable {
       await rename(this.#building, this.path)
       return
     }
+    if (exchangeNames(this.#building, this.path)) {
+      await rm(this.#building, { recursive: true, force: true })
+      return
+    }
     const old = `${this.#building}-old`
     const hadOld = await moved(this.path, old)
     try {
@@ -112,10 +141,12 @@ export class SnapshotDirectory implements AsyncDisposable {
   }
 
   async #closeFiles(isSynced: boolean): Promise<void> {
-    for (const [name, file] of this.#files) {
-      if (isSynced) await file.datasync()
-      this.#files.delete(name)
-      await file.close()
+    const files = [...this.#files]
+    const synced = isSynced ? await Promise.allSettled(files.map(([, file]) => file.datasync())) : []
+    this.#files.clear()
+    await Promise.all(files.map(([, file]) => file.close()))
+    for (const [index, result] of synced.entries()) {
+      if (result.status === 'rejected') throw snapshotError(this.path, files[index]?.[0] ?? '', result.reason)
     }
   }
 }

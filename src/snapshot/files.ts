@@ -1,6 +1,7 @@
-import { constants } from 'node:fs'
+import { closeSync, constants, fstatSync, openSync, readFile, readFileSync } from 'node:fs'
 import { type FileHandle, open } from 'node:fs/promises'
 import { join } from 'node:path'
+import { promisify } from 'node:util'
 import { own } from '../util/own.ts'
 import { digestOf } from './directory.ts'
 import { snapshotError } from './error.ts'
@@ -8,6 +9,11 @@ import { type Manifest, snapshotFiles } from './manifest.ts'
 
 /** Of files that are read as a whole: index and state of the largest machines. */
 const largestFileBytes = 4 * 1024 ** 3
+/** Read on the spot: handing it to another thread, step by step, takes longer than reading it. */
+const readAtOnceBytes = 1024 * 1024
+
+/** A FIFO in its place must not make anybody wait. */
+const toRead = constants.O_RDONLY | constants.O_NONBLOCK
 
 /** A file that the manifest lists, of the length and digest that it had. Throws ERR_SNAPSHOT naming it. */
 export async function readListed(directory: string, manifest: Manifest, name: string): Promise<Buffer> {
@@ -34,15 +40,19 @@ export async function openListed(directory: string, manifest: Manifest, name: st
 
 /** Reads a file of at most `most` bytes, and of exactly `expected` where that is known. Throws ERR_SNAPSHOT naming it. */
 export async function readBounded(directory: string, name: string, most: number, expected?: number): Promise<Buffer> {
-  await using file = await opened(directory, name)
   try {
-    const status = await file.stat()
-    if (!status.isFile()) throw new Error('it is not a file')
-    if (expected !== undefined && status.size !== expected) {
-      throw new Error(`it has ${status.size} bytes and had ${expected}`)
+    const fd = openSync(join(directory, name), toRead)
+    try {
+      const status = fstatSync(fd)
+      if (!status.isFile()) throw new Error('it is not a file')
+      if (expected !== undefined && status.size !== expected) {
+        throw new Error(`it has ${status.size} bytes and had ${expected}`)
+      }
+      if (status.size > most) throw new Error(`it has ${status.size} bytes, at most ${most} are read`)
+      return status.size <= readAtOnceBytes ? readFileSync(fd) : await promisify(readFile)(fd)
+    } finally {
+      closeSync(fd)
     }
-    if (status.size > most) throw new Error(`it has ${status.size} bytes, at most ${most} are read`)
-    return await file.readFile()
   } catch (cause) {
     throw snapshotError(directory, name, cause)
   }
@@ -65,8 +75,7 @@ function entryOf(directory: string, { files }: Manifest, name: string): { bytes:
 
 async function opened(directory: string, name: string): Promise<FileHandle> {
   try {
-    // A FIFO in its place must not make anybody wait.
-    return await open(join(directory, name), constants.O_RDONLY | constants.O_NONBLOCK)
+    return await open(join(directory, name), toRead)
   } catch (cause) {
     throw snapshotError(directory, name, cause)
   }

@@ -34,6 +34,7 @@ test('what cannot be read is said in one line', t => {
   const cases: readonly (readonly [unknown, string])[] = [
     [{ ...manifest, format: 2 }, 'format 2 is newer than 1, the newest that is known here'],
     [{ ...manifest, features: ['time-travel'] }, 'it uses time-travel, which is not known here'],
+    [{ ...manifest, features: ['a\n\u001b[2J'] }, 'it uses a??[2J, which is not known here'],
     [{ ...manifest, architecture: 'sparc' }, 'architecture: must be one of x86_64, aarch64'],
     [{ ...manifest, cpu: undefined }, 'cpu: is missing'],
     [{ ...manifest, cpu: { ...manifest.cpu, vendor: 'a\nb' } }, 'cpu.vendor: is not valid'],

@@ -1,7 +1,7 @@
 import * as z from 'zod/mini'
 import { cpuSchema } from '../machine/cpu-fingerprint.ts'
 import { TsvmmError } from '../util/errors.ts'
-import { describeIssue, seldomChecked } from '../util/issues.ts'
+import { describeIssue, printable, seldomChecked } from '../util/issues.ts'
 
 /** What a snapshot of another format would be misread as. */
 export const newestFormat = 1
@@ -13,11 +13,15 @@ export const snapshotFiles = {
   index: 'memory.index',
   image: 'memory.img',
   zstd: 'memory.zst',
+  /** Only where the machine was restored on demand. */
+  prefetch: 'memory.prefetch',
 } as const
 
 const size = z.number().check(z.int(), z.gte(0), z.lte(Number.MAX_SAFE_INTEGER))
 const text = z.string().check(z.minLength(1), z.maxLength(4096))
 const digest = z.string().check(z.regex(/^[0-9a-f]{64}$/))
+
+const diskFile = z.string().check(z.regex(/^disk[0-9]{1,4}\.img$/))
 
 /** Keys that are unknown here are no harm: what a reader must know of stands in `features`. */
 const manifestSchema = z.object({
@@ -37,6 +41,8 @@ const manifestSchema = z.object({
     form: z.enum(['image', 'zstd']),
     ranges: z.array(z.object({ guestAddress: size, sizeBytes: size })).check(z.minLength(1), z.maxLength(4096)),
   }),
+  /** Disks as they were when the machine was saved, by the id of the device. */
+  disks: z.optional(z.array(z.object({ id: text, file: diskFile })).check(z.maxLength(1024))),
   components: z.array(z.object({ name: text, schema: text, version: size, bytes: size })),
   /** By name: how long each file is, and the digest of those that are read as a whole. */
   files: z.record(z.string(), z.object({ bytes: size, sha256: z.optional(digest) })),
@@ -46,7 +52,9 @@ export type Manifest = z.output<typeof manifestSchema>
 
 /** Features that snapshots can have and this release knows. */
 export const incremental = 'incremental'
-const knownFeatures: readonly string[] = [incremental]
+/** Its disks must not be taken from elsewhere without a word. */
+export const withDisks = 'disks'
+const knownFeatures: readonly string[] = [incremental, withDisks]
 
 /** Throws TypeError with a reason in one line for what is no manifest, or one of a format or with a feature unknown here. */
 export function parseManifest(bytes: Uint8Array): Manifest {
@@ -63,7 +71,7 @@ export function parseManifest(bytes: Uint8Array): Manifest {
     throw new TypeError(path.length === 0 ? reason : `${path.join('.')}: ${reason}`)
   }
   const unknown = result.data.features.find(feature => !knownFeatures.includes(feature))
-  if (unknown !== undefined) throw new TypeError(`it uses ${unknown}, which is not known here`)
+  if (unknown !== undefined) throw new TypeError(`it uses ${printable(unknown)}, which is not known here`)
   return result.data
 }
 

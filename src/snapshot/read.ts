@@ -1,8 +1,10 @@
+import { join } from 'node:path'
 import { parseExactly } from '../config/json.ts'
 import type { ComponentRecord } from '../state/walk.ts'
-import { judged, readListed } from './files.ts'
+import { judged, openListed, readListed } from './files.ts'
 import { SnapshotLayers } from './layers.ts'
 import { type Manifest, snapshotFiles } from './manifest.ts'
+import { readPrefetch } from './prefetch.ts'
 import { decodeRecords } from './state-file.ts'
 
 /** A snapshot that was read in and found whole, but for the pages of memory, which carry checksums of their own. */
@@ -12,6 +14,10 @@ export interface OpenSnapshot extends AsyncDisposable {
   /** As it was written: to be checked as any configuration. */
   readonly config: unknown
   readonly records: readonly ComponentRecord[]
+  /** What a machine restored on demand will likely touch first, in that order. */
+  readonly prefetch: Uint32Array | undefined
+  /** The files that have its disks as they were, by the id of the device. */
+  readonly disks: ReadonlyMap<string, string>
   readonly layers: SnapshotLayers
 }
 
@@ -27,6 +33,8 @@ export async function openSnapshot(directory: string): Promise<OpenSnapshot> {
       manifest,
       config: judged(path, snapshotFiles.config, () => parseExactly(config.toString())),
       records: judged(path, snapshotFiles.state, () => decodeRecords(state)),
+      prefetch: await readPrefetch(layers.newest),
+      disks: await disksIn(path, manifest),
       layers,
       [Symbol.asyncDispose]: () => layers[Symbol.asyncDispose](),
     }
@@ -34,4 +42,13 @@ export async function openSnapshot(directory: string): Promise<OpenSnapshot> {
     await layers[Symbol.asyncDispose]()
     throw error
   }
+}
+
+async function disksIn(path: string, manifest: Manifest): Promise<ReadonlyMap<string, string>> {
+  const disks = new Map<string, string>()
+  for (const { id, file } of manifest.disks ?? []) {
+    await using _file = await openListed(path, manifest, file)
+    disks.set(id, join(path, file))
+  }
+  return disks
 }

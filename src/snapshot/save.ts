@@ -7,8 +7,9 @@ import { captureAll, refusePinned } from '../state/walk.ts'
 import { snapshotError } from './error.ts'
 import { haveSameRanges, SnapshotLayers } from './layers.ts'
 import type { Lineage } from './lineage.ts'
-import { union, writeWhileRunning } from './live.ts'
+import { type LiveReport, union, writeWhileRunning } from './live.ts'
 import type { Manifest } from './manifest.ts'
+import { type SnapshotProgress, watch } from './progress.ts'
 import { type SnapshotOptions, SnapshotWriter } from './write.ts'
 
 /** A machine to be saved. */
@@ -17,6 +18,12 @@ export interface SnapshotSource {
   readonly components: readonly Carrier[]
   readonly ram: MachineRam
   readonly lineage: Lineage
+  /** The disks to be saved with it. */
+  readonly disks?: readonly { readonly id?: string | undefined; readonly path: string }[]
+  /** Told before the machine is paused. */
+  readonly onLive?: (report: LiveReport) => void
+  /** Told now and then how much of its memory is saved; of a machine that runs, of the round. */
+  readonly onProgress?: (progress: SnapshotProgress) => void
   /** Only while it stands still. */
   describeCpu(): CpuFingerprint
   /** Runs `action` while the machine stands still; afterwards it goes on if it ran, whatever came of the action. */
@@ -33,17 +40,23 @@ export async function saveMachine(source: SnapshotSource, path: string, options:
   await using base = options.parent === undefined ? undefined : await openBase(options.parent, ram)
   const isShown = base !== undefined && lineage.shown !== undefined && base.includes(lineage.shown)
   await using writer = await SnapshotWriter.begin(path, ram, options, base && { layers: base, isShown })
+  using _watch = source.onProgress && watch(writer, source.onProgress)
   const parent = base?.newest.manifest.id
   // A mapped base tells by itself what was written since.
   const isTracked = base !== undefined && !isShown
   try {
-    const left = options.live === true ? await writeWhileRunning(writer, lineage, lineage.take(parent)) : undefined
-    const { cpu, encode } = await source.whilePaused(async () => {
+    const live =
+      options.live === true ? await begin(source, writer, lineage.take(parent), options.pauseLimit) : undefined
+    const { cpu, encode, written } = await source.whilePaused(async () => {
       const state = { cpu: source.describeCpu(), encode: captureAll(components) }
-      await writer.writeRam(left === undefined ? lineage.take(parent) : union(left, lineage.pages()))
+      const pages = live === undefined ? lineage.take(parent) : union(live.left, lineage.pages())
+      const writing = live?.isFrozen === true ? writer.freezeRam(pages) : writer.writeRam(pages)
+      if (live?.isFrozen !== true) await writing
       if (isTracked) lineage.tryToTrack()
-      return state
+      for (const { id = '', path: disk } of source.disks ?? []) await writer.copyDisk(id, disk)
+      return { ...state, written: writing }
     })
+    await written
     const manifest = await writer.finish(withAbsolutePaths(config), cpu, encode())
     if (isTracked) lineage.continueFrom(manifest.id)
     else lineage.forget()
@@ -52,6 +65,23 @@ export async function saveMachine(source: SnapshotSource, path: string, options:
     lineage.forget()
     throw error
   }
+}
+
+/**
+ * What is saved while the machine runs, and how the rest is to be. Rounds come first: freezing makes the guest wait at nearly
+ * every page that it writes, and is worth that only for what a pause would take longer for.
+ */
+async function begin(
+  source: SnapshotSource,
+  writer: SnapshotWriter,
+  first: Uint8Array | undefined,
+  pauseLimit: number | undefined,
+): Promise<{ left: Uint8Array; isFrozen: boolean }> {
+  const { rounds, left, areFew } = await writeWhileRunning(writer, source.lineage, first, pauseLimit)
+  const reason = areFew ? undefined : writer.prepareFreeze()
+  const isFrozen = !areFew && reason === undefined
+  source.onLive?.({ rounds, rest: isFrozen ? 'frozen' : 'paused', ...(reason !== undefined && { reason }) })
+  return { left, isFrozen }
 }
 
 /** The snapshot that the new one is to stand on. Throws ERR_SNAPSHOT. */

@@ -5,8 +5,10 @@ import type { MachineRam } from '../machine/build.ts'
 import type { CpuFingerprint } from '../machine/cpu-fingerprint.ts'
 import type { RamImageForm, RamImageProgress, RamImageWriter } from '../memory/ram-image.ts'
 import type { ComponentRecord } from '../state/walk.ts'
+import { reasonOf } from '../util/errors.ts'
 import { packageVersion } from '../util/version.ts'
 import { type Durability, type FileEntry, SnapshotDirectory } from './directory.ts'
+import { copyDisk } from './disk-copy.ts'
 import { snapshotError } from './error.ts'
 import type { SnapshotLayers } from './layers.ts'
 import {
@@ -16,7 +18,9 @@ import {
   type Manifest,
   newestFormat,
   snapshotFiles,
+  withDisks,
 } from './manifest.ts'
+import { encodePrefetch } from './prefetch.ts'
 import { encodeRecords } from './state-file.ts'
 
 export interface SnapshotOptions {
@@ -29,17 +33,21 @@ export interface SnapshotOptions {
   readonly overwrite?: boolean
   /** A snapshot that this one stands on: only memory that differs from it is saved. */
   readonly parent?: string
+  /** `copy`: the disks that it writes to are saved, too, while it stands still. */
+  readonly disks?: 'copy' | 'leave'
   /**
-   * The machine runs while its memory is saved, and stands still only for its state and for what it wrote last. A guest that
-   * writes faster than the disk takes it stands still for longer.
+   * The machine runs while its memory is saved, and stands still only for its state. Where its memory cannot be
+   * write-protected it also stands still for what it wrote last: the longer the faster it writes.
    */
   readonly live?: boolean
+  /** `live`: what is left is saved in the pause where it is less than so many bytes, else write-protected there; 4 MiB. */
+  readonly pauseLimit?: number
   /** Gives the snapshot up; nothing is left of it, and the machine goes on. */
   readonly signal?: AbortSignal
 }
 
 /** RAM that is written. */
-export type WritableRam = Pick<MachineRam, 'ranges' | 'createImageWriter'>
+export type WritableRam = Pick<MachineRam, 'ranges' | 'createImageWriter' | 'touchedPages'>
 
 /** What a new snapshot is to stand on; `isShown` as of a RamImageBase. */
 export interface Base {
@@ -60,9 +68,12 @@ export class SnapshotWriter implements AsyncDisposable {
   readonly #form: RamImageForm
   readonly #ram: WritableRam
   readonly #writer: RamImageWriter
+  readonly #touched: Uint32Array | undefined
   readonly #options: SnapshotOptions
   readonly #parent: Manifest['parent']
   readonly #imageBytes: () => Promise<number>
+  readonly #files: Record<string, FileEntry> = {}
+  readonly #disks: { id: string; file: string }[] = []
 
   private constructor(parts: {
     directory: SnapshotDirectory
@@ -75,6 +86,8 @@ export class SnapshotWriter implements AsyncDisposable {
     this.#directory = parts.directory
     this.#ram = parts.ram
     this.#writer = parts.writer
+    // Before all of it is touched.
+    this.#touched = parts.ram.touchedPages?.()
     this.#options = parts.options
     this.#parent = parts.parent
     this.#form = formOf(parts.options)
@@ -115,12 +128,35 @@ export class SnapshotWriter implements AsyncDisposable {
    * One pass: the pages of `present`, all where it is absent. After the last one the machine is to have stood still since the
    * pages that were written during the others became known. Rejects with the signal's reason where it was given up.
    */
-  async writeRam(present?: Uint8Array): Promise<void> {
+  writeRam(present?: Uint8Array): Promise<void> {
+    return this.#pass(() => this.#writer.write(present))
+  }
+
+  /** Before freezeRam(), while the machine runs: why that cannot be, undefined where it can. */
+  prepareFreeze(): string | undefined {
+    try {
+      this.#writer.prepareFreeze()
+      return undefined
+    } catch (cause) {
+      return reasonOf(cause)
+    }
+  }
+
+  /** As writeRam(), in the place of it: the machine may go on as soon as it was called, and is saved as it stood then. */
+  freezeRam(present?: Uint8Array): Promise<void> {
+    const written = this.#pass(() => this.#writer.freeze(present))
+    // It is waited for later on, when the machine runs.
+    written.catch(() => {})
+    return written
+  }
+
+  async #pass(write: () => Promise<void>): Promise<void> {
     const { signal } = this.#options
+    signal?.throwIfAborted()
     const onAbort = () => this.#writer.cancel()
     signal?.addEventListener('abort', onAbort, { once: true })
     try {
-      await this.#writer.write(present)
+      await write()
       signal?.throwIfAborted()
     } catch (cause) {
       signal?.throwIfAborted()
@@ -130,8 +166,16 @@ export class SnapshotWriter implements AsyncDisposable {
     }
   }
 
+  /** While the machine stands still. Throws ERR_DISK where it cannot be copied. */
+  async copyDisk(id: string, path: string): Promise<void> {
+    const file = `disk${this.#disks.length}.img`
+    const { signal } = this.#options
+    this.#files[file] = await this.#directory.add(file, to => copyDisk(path, to, signal))
+    this.#disks.push({ id, file })
+  }
+
   async finish(config: VmConfig, cpu: CpuFingerprint, records: readonly ComponentRecord[]): Promise<Manifest> {
-    const files: Record<string, FileEntry> = {}
+    const files = this.#files
     files[snapshotFiles[this.#form]] = { bytes: await this.#imageBytes() }
     const write = async (name: string, bytes: Uint8Array) => {
       files[name] = await this.#directory.write(name, bytes)
@@ -139,9 +183,13 @@ export class SnapshotWriter implements AsyncDisposable {
     await write(snapshotFiles.index, this.#writer.index())
     await write(snapshotFiles.config, Buffer.from(`${JSON.stringify(config, undefined, 2)}\n`))
     await write(snapshotFiles.state, encodeRecords(records))
+    if (this.#touched !== undefined) await write(snapshotFiles.prefetch, encodePrefetch(this.#touched))
     const manifest: Manifest = {
       format: newestFormat,
-      features: this.#parent === undefined ? [] : [incremental],
+      features: [
+        ...(this.#parent === undefined ? [] : [incremental]),
+        ...(this.#disks.length === 0 ? [] : [withDisks]),
+      ],
       id: crypto.randomUUID(),
       created: new Date().toISOString(),
       writer: { name: 'tsvmm', version: packageVersion },
@@ -152,6 +200,7 @@ export class SnapshotWriter implements AsyncDisposable {
         form: this.#form,
         ranges: this.#ram.ranges.map(({ guestAddress, sizeBytes }) => ({ guestAddress, sizeBytes })),
       },
+      ...(this.#disks.length === 0 ? {} : { disks: this.#disks }),
       components: records.map(({ component, id, version: schemaVersion, body }) => {
         return { name: component, schema: id, version: schemaVersion, bytes: body.length }
       }),

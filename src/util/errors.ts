@@ -38,6 +38,7 @@ const table = {
   ERR_STATE_INVALID: { template: '{component}: {reason}', exitCode: 1 },
   ERR_MEMORY_IMAGE: { template: 'memory of the snapshot: {reason}', exitCode: 1 },
   ERR_SNAPSHOT: { template: 'snapshot {path}: {reason}', exitCode: 1 },
+  ERR_CLONES: { template: 'clones: {reason}', exitCode: 1 },
   ERR_API_SOCKET: { template: '--api-socket {path}: {reason}', exitCode: 1 },
   ERR_API_REQUEST: { template: '{reason}', exitCode: 1 },
   ERR_API_ANSWER: { template: '{path}: {reason}', exitCode: 1 },

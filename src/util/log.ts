@@ -20,6 +20,13 @@ export class Log {
     this.#last = logLevels.indexOf(options.level)
   }
 
+  /** What happens to one of several machines. */
+  of(name: string): Log {
+    const { write, ...options } = this.#options
+    // Behind the level.
+    return new Log({ ...options, write: line => write(line.replace(/^(tsvmm: [^:]+: [^:]+: )/, `$1${name}: `)) })
+  }
+
   error(message: string): void {
     this.#write('error', message)
   }

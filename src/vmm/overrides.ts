@@ -7,14 +7,17 @@ const chardev = z.optional(z.strictObject({ mode: text, file: z.optional(text) }
 
 /**
  * What a machine finds elsewhere than where it was saved: fields of its devices by id, and of the parts that every machine
- * has. All of them name things of the host; what the guest sees stays as it is.
+ * has. All of them name things of the host, but a card's own address, which a driver reads when it next begins.
  */
 export const overridesSchema = z.strictObject({
   disks: z.optional(z.record(z.string(), z.strictObject({ path: z.optional(text), direct: flag }))),
   net: z.optional(
     z.record(
       z.string(),
-      z.strictObject({ tap: z.optional(text), fds: z.optional(z.array(z.number())), host_mac: z.optional(text) }),
+      z.strictObject({
+        ...{ tap: z.optional(text), fds: z.optional(z.array(z.number())) },
+        ...{ mac: z.optional(text), host_mac: z.optional(text) },
+      }),
     ),
   ),
   serial: chardev,

@@ -3,7 +3,16 @@ import type { ErrorCode } from '../util/errors.ts'
 /** The life of a machine as its owner sees it; the names are those of the API. */
 export type VmState = 'created' | 'running' | 'paused' | 'shutdown'
 
-export type VmRequest = 'boot' | 'pause' | 'resume' | 'reboot' | 'shutdown' | 'power-button' | 'nmi' | 'snapshot'
+export type VmRequest =
+  | 'boot'
+  | 'pause'
+  | 'resume'
+  | 'reboot'
+  | 'shutdown'
+  | 'power-button'
+  | 'nmi'
+  | 'snapshot'
+  | 'inspect'
 
 /** `accept`: carry it out; `already`: the machine is there, nothing to do; `deny`: an error. */
 export type Verdict = 'accept' | 'already' | 'deny'
@@ -17,6 +26,7 @@ const verdicts: Record<VmRequest, Record<VmState, Verdict>> = {
   'power-button': { created: 'deny', running: 'accept', paused: 'deny', shutdown: 'deny' },
   nmi: { created: 'deny', running: 'accept', paused: 'deny', shutdown: 'deny' },
   snapshot: { created: 'deny', running: 'accept', paused: 'accept', shutdown: 'deny' },
+  inspect: { created: 'deny', running: 'accept', paused: 'accept', shutdown: 'deny' },
 }
 
 export function judge(request: VmRequest, state: VmState): Verdict {
@@ -49,6 +59,7 @@ const vmmVerdicts: Record<VmmRequest, Record<VmmState, VmmVerdict>> = {
   'power-button': { absent: notRunning, created: notRunning, running: 'accept', paused: 'deny' },
   nmi: { absent: notRunning, created: notRunning, running: 'accept', paused: 'deny' },
   snapshot: { absent: notRunning, created: notRunning, running: 'accept', paused: 'accept' },
+  inspect: { absent: notRunning, created: notRunning, running: 'accept', paused: 'accept' },
   restore: { absent: 'accept', created: 'ERR_VM_EXISTS', running: 'ERR_VM_EXISTS', paused: 'ERR_VM_EXISTS' },
   delete: { absent: 'already', created: 'accept', running: 'accept', paused: 'accept' },
 }

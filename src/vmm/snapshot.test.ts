@@ -3,7 +3,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import { parseVmConfig } from '../config/vm-config.ts'
+import { TsvmmError } from '../util/errors.ts'
 import type { Overrides } from './overrides.ts'
+import type { RestoreOptions } from './restore.ts'
 import { FakeMachines } from './testing/fake-machine.ts'
 import { Vm } from './vm.ts'
 
@@ -29,11 +31,16 @@ test('a running machine stands still while it is saved, and goes on', async t =>
   const { path, place, machines, vm } = await aSnapshot(t)
   const events: string[] = []
   for (const event of ['snapshotting', 'snapshotted'] as const) vm.on(event, () => events.push(event))
+  vm.on('snapshot-progress', progress => {
+    t.is(vm.snapshotProgress, progress)
+    events.push(`${progress.bytesDone} of ${progress.bytesTotal}`)
+  })
   machines.steps.length = 0
   await vm.snapshot(path)
+  t.is(vm.snapshotProgress, undefined)
   t.deepEqual(machines.steps, ['pause', 'save', 'resume'])
   t.is(vm.state, 'running')
-  t.deepEqual(events, ['snapshotting', 'snapshotted'])
+  t.deepEqual(events, ['snapshotting', '4096 of 4096', 'snapshotted'])
   t.deepEqual(readdirSync(place), ['one'])
   t.deepEqual(readdirSync(path).toSorted(), ['config.json', 'manifest.json', 'memory.img', 'memory.index', 'state.bin'])
   await vm.pause()
@@ -65,6 +72,45 @@ test('what goes wrong leaves the machine running, and nothing on the disk', asyn
   t.deepEqual(readdirSync(place), [])
 })
 
+test('a machine whose memory is lost neither goes on nor leaves a snapshot, whatever it does', async t => {
+  for (const isRunning of [true, false]) {
+    const { path, place, machines, vm } = await aSnapshot(t)
+    if (!isRunning) await vm.pause()
+    const held = Promise.withResolvers<void>()
+    machines.delay = held.promise
+    const saving = vm.snapshot(path)
+    while (readdirSync(place).length === 0) await new Promise(setImmediate)
+    const error = new TsvmmError('ERR_VM_CRASHED', { reason: 'its memory cannot be had: page 1' })
+    machines.events?.memoryLost(error)
+    machines.steps.length = 0
+    held.resolve()
+    await t.throwsAsync(saving, { is: error })
+    t.deepEqual(await vm.wait(), { kind: 'crash', error, report: '' })
+    t.false(machines.steps.includes('resume'))
+    t.is(machines.steps.at(-1), 'close')
+    t.deepEqual(readdirSync(place), [])
+  }
+})
+
+test('what is asked of memory on demand must go together', async t => {
+  const { path, machines, vm } = await aSnapshot(t)
+  await vm.snapshot(path)
+  const refused = async (options: RestoreOptions, reason: string) => {
+    await t.throwsAsync(machines.restoreVm(path, options), { code, message: `snapshot ${path}: ${reason}` })
+  }
+  await refused({ backgroundFill: true }, 'background_fill is of ondemand alone')
+  await refused({ mode: 'copy', handlerSocket: '/h' }, 'handler_socket is of ondemand alone')
+  const both = { mode: 'ondemand', backgroundFill: true, handlerSocket: '/h' } as const
+  await refused(both, 'background_fill is up to the process of handler_socket')
+  await refused(
+    { mode: 'ondemand', overrides: { memory: { prefault: true } } },
+    'it cannot be restored on demand with all of its memory present (prefault)',
+  )
+  const restored = await machines.restoreVm(path, { mode: 'ondemand', overrides: { memory: { shared: true } } })
+  t.like(machines.options.ram, { mode: 'ondemand', paging: { fills: false } })
+  await restored.close()
+})
+
 test('a machine that has not begun or has ended cannot be saved', async t => {
   const { path, vm } = await aSnapshot(t)
   await vm.close()
@@ -79,11 +125,11 @@ test('a restored machine is paused with the configuration of the saved one, or r
   t.deepEqual({ ...restored.config, disks: [] }, { ...vm.config, disks: [], payload: restored.config.payload })
   t.regex(restored.config.disks[0]?.path ?? '', /^\/.*a\.img$/)
   t.is(restored.config.net[0]?.mac, vm.config.net[0]?.mac)
-  t.is(machines.steps.at(-1), 'pause')
+  t.deepEqual(machines.steps.slice(-2), ['pause', 'new-generation'])
   await restored.close()
   const running = await machines.restoreVm(path, { resume: true, clock: 'jump' })
   t.is(running.state, 'running')
-  t.deepEqual(machines.steps.slice(-3), ['pause', 'skip-pause', 'resume'])
+  t.deepEqual(machines.steps.slice(-4), ['pause', 'skip-pause', 'new-generation', 'resume'])
   await running.close()
 })
 

@@ -4,37 +4,18 @@ import { parseVmConfig, type VmConfig, type VmConfigInput } from '../config/vm-c
 import type { ExitCounters } from '../hypervisor/hypervisor.ts'
 import { type BuiltMachine, buildMachine, type MachineBuilder, type MachineEvents } from '../machine/build.ts'
 import { Lineage } from '../snapshot/lineage.ts'
+import type { LiveReport } from '../snapshot/live.ts'
+import type { SnapshotProgress } from '../snapshot/progress.ts'
+import type { OpenSnapshot } from '../snapshot/read.ts'
 import type { SnapshotOptions } from '../snapshot/write.ts'
 import type { DeviceDescription } from '../state/component.ts'
+import { type ComponentInfo, type ComponentInspection, inspectComponent, listComponents } from '../state/inspect.ts'
 import { TsvmmError } from '../util/errors.ts'
 import { SerialQueue } from '../util/serial-queue.ts'
+import type { CloneOptions, ForkOptions } from './fork.ts'
 import { judge, type VmRequest, type VmState } from './requests.ts'
 import type { RestoreOptions } from './restore.ts'
-
-/** Why a machine ended. `crash` carries a report with the registers; `stopped` is the owner's own doing. */
-export type VmExit =
-  | { readonly kind: 'power-off' }
-  | { readonly kind: 'stopped' }
-  | { readonly kind: 'crash'; readonly error: TsvmmError; readonly report: string }
-
-export interface VmEvents {
-  /** Firmware tables and kernel are in guest memory; the vCPUs start next. */
-  loaded: []
-  booted: []
-  pausing: []
-  paused: []
-  resuming: []
-  resumed: []
-  rebooting: []
-  rebooted: []
-  snapshotting: []
-  snapshotted: []
-  exit: [VmExit]
-  /** What the driver of a device did to it, or what the host cannot give: it rests until the driver resets it. */
-  'needs-reset': [device: string, reason: string]
-  /** A byte written to port 0x80: how far firmware or kernel has come, and when, counted from when the machine was built. */
-  'debug-code': [code: number, elapsedSeconds: number]
-}
+import type { SnapshotReport, VmEvents, VmExit } from './vm-events.ts'
 
 export interface VmOptions {
   /** Aborting it stops the machine as shutdown() does. */
@@ -59,6 +40,9 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
   readonly #requests = new SerialQueue()
   readonly #exited = Promise.withResolvers<VmExit>()
   readonly #lineage: Lineage
+  /** Aborted, with the reason, when pages of its memory cannot be had any more. */
+  readonly #loss = new AbortController()
+  #progress: SnapshotProgress | undefined
   #state: VmState
   /** Whether a reset by the guest itself waits or is carried out. */
   #isResetting = false
@@ -81,8 +65,36 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
     options.signal?.throwIfAborted()
     // Loaded where they are needed: a boot does without them.
     const { openSnapshot } = await import('../snapshot/read.ts')
-    const { restoredMachine } = await import('./restore.ts')
     await using snapshot = await openSnapshot(path)
+    const { restoreSnapshot } = await import('./fork.ts')
+    return await restoreSnapshot(snapshot, options, (opened, each) => Vm.#restoreOne(build, opened, each))
+  }
+
+  /**
+   * Makes so many machines from a snapshot, all or none, that share what they do not change of its memory. Throws ERR_CLONES
+   * that lists what they would have to share and cannot: disks that they write to, taps, files.
+   */
+  static clone(path: string, count: number, options: CloneOptions & VmOptions = {}): Promise<Vm[]> {
+    return Vm.cloneWith(buildMachine, path, count, options)
+  }
+
+  /** As clone, on machines that `build` makes. */
+  static async cloneWith(
+    build: MachineBuilder,
+    path: string,
+    count: number,
+    options: CloneOptions & VmOptions = {},
+  ): Promise<Vm[]> {
+    const { cloneSnapshot } = await import('./fork.ts')
+    return await cloneSnapshot(path, count, options, (snapshot, each) => Vm.#restoreOne(build, snapshot, each))
+  }
+
+  static async #restoreOne(
+    build: MachineBuilder,
+    snapshot: OpenSnapshot,
+    options: RestoreOptions & VmOptions,
+  ): Promise<Vm> {
+    const { restoredMachine } = await import('./restore.ts')
     const restored = restoredMachine(snapshot, options)
     const vm = await Vm.#make(restored.building(build), restored.config, options, 'paused', restored.shown)
     if (options.resume !== true) return vm
@@ -110,24 +122,36 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
     options.signal?.throwIfAborted()
     const parsed = settled(parseVmConfig(config))
     // The machine reports to the Vm that is made from it, so the events are bound in two steps.
-    const events: { target?: MachineEvents } = {}
+    const events: { target?: MachineEvents; lost?: TsvmmError } = {}
     const machine = await build(
       parsed,
       {
         powerOff: () => events.target?.powerOff(),
         reset: () => events.target?.reset(),
         crash: (error, report) => events.target?.crash(error, report),
+        memoryLost: error => {
+          if (events.target === undefined) events.lost = error
+          else events.target.memoryLost(error)
+        },
         debugCode: (code, elapsedSeconds) => events.target?.debugCode(code, elapsedSeconds),
         needsReset: (device, reason) => events.target?.needsReset(device, reason),
         quit: () => events.target?.quit(),
       },
       options.kvmPath === undefined ? {} : { kvmPath: options.kvmPath },
     )
+    if (events.lost !== undefined) {
+      await machine.components.close()
+      throw events.lost
+    }
     const vm = new Vm(parsed, machine, state, shown)
     events.target = {
       powerOff: () => vm.#end({ kind: 'power-off' }),
       reset: () => vm.#rebootItself(),
       crash: (error, report) => vm.#end({ kind: 'crash', error, report }),
+      memoryLost: error => {
+        vm.#loss.abort(error)
+        vm.#end({ kind: 'crash', error, report: '' })
+      },
       debugCode: (code, elapsedSeconds) => vm.emit('debug-code', code, elapsedSeconds),
       needsReset: (device, reason) => vm.emit('needs-reset', device, reason),
       quit: () => vm.#end({ kind: 'stopped' }),
@@ -190,6 +214,7 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
       try {
         this.#machine.components.reset()
         await this.#machine.load()
+        this.#loss.signal.throwIfAborted()
         this.#machine.components.resume()
       } catch (cause) {
         const error = new TsvmmError('ERR_VM_CRASHED', { reason: 'its reboot failed' }, { cause })
@@ -216,18 +241,94 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
    * meanwhile and goes on, whatever comes of it. Throws ERR_SNAPSHOT, and ERR_STATE_PINNED where a part cannot travel.
    */
   snapshot(path: string, options: SnapshotOptions = {}): Promise<void> {
+    return this.#save(path, options)
+  }
+
+  /**
+   * Makes so many clones of the machine, all or none, which goes on: it is saved once, and they share what they do not change
+   * of its memory. Each is the caller's to close. Throws ERR_CLONES as clone() does, before the machine is paused, and what
+   * snapshot() and restore() throw.
+   */
+  fork(count: number, options: ForkOptions & VmOptions = {}): Promise<Vm[]> {
+    return this.forkWith(buildMachine, count, options)
+  }
+
+  /** As fork, on machines that `build` makes. */
+  async forkWith(build: MachineBuilder, count: number, options: ForkOptions & VmOptions = {}): Promise<Vm[]> {
+    const { forkMachine } = await import('./fork.ts')
+    const source = {
+      config: this.config,
+      save: this.#save.bind(this),
+      restoreOne: (snapshot: OpenSnapshot, each: RestoreOptions & VmOptions) => Vm.#restoreOne(build, snapshot, each),
+    }
+    return await forkMachine(source, count, options)
+  }
+
+  /** `meanwhile` runs while the machine stands still. */
+  #save(path: string, options: SnapshotOptions, meanwhile = async () => {}): Promise<void> {
     return this.#request('snapshot', async () => {
       const { saveMachine } = await import('../snapshot/save.ts')
       this.emit('snapshotting')
       const { components, ram } = this.#machine
-      const whilePaused = <T>(action: () => Promise<T>) => this.#whilePaused(action)
-      const lineage = this.#lineage
-      const describeCpu = () => this.#machine.describeCpu()
-      const parts = { components: components.components, ram, lineage }
-      const source = { config: this.config, ...parts, describeCpu, whilePaused }
-      await saveMachine(source, path, options)
-      this.emit('snapshotted')
+      let report: SnapshotReport = {}
+      const source = {
+        ...{ config: this.config, components: components.components, ram, lineage: this.#lineage },
+        disks: options.disks === 'copy' ? this.config.disks.filter(({ readonly }) => !readonly) : [],
+        describeCpu: () => this.#machine.describeCpu(),
+        onProgress: (progress: SnapshotProgress) => this.#tellProgress(progress),
+        onLive: (live: LiveReport) => {
+          report = { ...report, live }
+        },
+        whilePaused: async <T>(action: () => Promise<T>) => {
+          const [runs, start] = [this.#state === 'running', performance.now()]
+          const result = await this.#whilePaused(async () => {
+            const saved = await action()
+            await meanwhile()
+            return saved
+          })
+          if (runs) report = { ...report, pausedMs: performance.now() - start }
+          return result
+        },
+      }
+      const { signal = this.#loss.signal } = options
+      try {
+        await saveMachine(source, path, { ...options, signal: AbortSignal.any([signal, this.#loss.signal]) })
+      } finally {
+        this.#progress = undefined
+      }
+      this.emit('snapshotted', report)
     })
+  }
+
+  #tellProgress(progress: SnapshotProgress): void {
+    this.#progress = progress
+    this.emit('snapshot-progress', progress)
+  }
+
+  /** How much of its memory is saved, while that is under way. */
+  get snapshotProgress(): SnapshotProgress | undefined {
+    return this.#progress
+  }
+
+  /** The components of the machine, whose states can be inspected. Throws ERR_VM_STATE where it has not begun or has ended. */
+  components(): readonly ComponentInfo[] {
+    if (judge('inspect', this.#state) === 'deny') {
+      throw new TsvmmError('ERR_VM_STATE', { operation: 'inspect', state: this.#state })
+    }
+    return listComponents(this.#machine.components.components)
+  }
+
+  /**
+   * The state of a component as a snapshot would have it. A machine that runs stands still for that moment. Throws
+   * ERR_DEVICE_UNKNOWN.
+   */
+  async inspect(name: string): Promise<ComponentInspection> {
+    const found = Promise.withResolvers<ComponentInspection>()
+    await this.#request('inspect', async () => {
+      const { components } = this.#machine.components
+      found.resolve(await this.#whilePaused(async () => inspectComponent(components, name)))
+    })
+    return found.promise
   }
 
   /** Cuts the power and gives back every host resource. */
@@ -307,6 +408,7 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
 
   /** All components go on, or all stay at rest. */
   async #go(): Promise<void> {
+    this.#loss.signal.throwIfAborted()
     try {
       this.#machine.components.resume()
     } catch (error) {

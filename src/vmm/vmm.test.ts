@@ -110,9 +110,10 @@ const requests = {
   'power-button': (vmm: Vmm) => vmm.powerButton(),
   nmi: (vmm: Vmm) => vmm.nmi(),
   snapshot: (vmm: Vmm) => vmm.snapshot('/nowhere/at/all'),
+  inspect: (vmm: Vmm) => vmm.inspect('fake'),
   restore: (vmm: Vmm) => vmm.restore('/nowhere/at/all'),
   delete: (vmm: Vmm) => vmm.delete(),
-} satisfies Record<VmmRequest, (vmm: Vmm) => Promise<void>>
+} satisfies Record<VmmRequest, (vmm: Vmm) => Promise<unknown>>
 
 async function aVmmIn(state: VmmState) {
   const made = aVmm()
@@ -133,6 +134,7 @@ test('a request that does not fit is refused and changes nothing', async t => {
       'reboot',
       'shutdown',
       'nmi',
+      'inspect',
       'delete',
     ] as const) {
       const { vmm, machines } = await aVmmIn(state)

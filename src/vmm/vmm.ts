@@ -1,17 +1,21 @@
 import { EventEmitter } from 'node:events'
 import { parseVmConfig, type VmConfig } from '../config/vm-config.ts'
+import type { SnapshotProgress } from '../snapshot/progress.ts'
 import type { SnapshotOptions } from '../snapshot/write.ts'
+import type { ComponentInfo, ComponentInspection } from '../state/inspect.ts'
 import { TsvmmError } from '../util/errors.ts'
 import { SerialQueue } from '../util/serial-queue.ts'
 import { judgeVmm, type VmmRequest, type VmmState } from './requests.ts'
 import type { RestoreOptions } from './restore.ts'
-import { Vm, type VmExit, type VmOptions } from './vm.ts'
+import { Vm, type VmOptions } from './vm.ts'
+import type { VmExit } from './vm-events.ts'
 import { type VmInfo, vmCounters, vmInfo } from './vm-info.ts'
 
 /** What monitors are told; the names are Cloud Hypervisor's. */
 export interface VmmEvent {
   readonly source: 'vmm' | 'vm'
   readonly event: string
+  readonly properties?: Readonly<Record<string, string>>
 }
 
 export interface VmmEvents {
@@ -131,6 +135,23 @@ export class Vmm extends EventEmitter<VmmEvents> implements AsyncDisposable {
   /** Saves the machine into a directory; one that runs goes on afterwards. */
   snapshot(path: string, options: SnapshotOptions = {}): Promise<void> {
     return this.#change('snapshot', () => this.#existingVm().snapshot(path, options))
+  }
+
+  /** Throws ERR_VM_NOT_RUNNING. */
+  components(): readonly ComponentInfo[] {
+    return this.#existingVm().components()
+  }
+
+  /** The state of a component of the machine, which stands still for that moment. Throws ERR_DEVICE_UNKNOWN. */
+  async inspect(name: string): Promise<ComponentInspection> {
+    const found = Promise.withResolvers<ComponentInspection>()
+    await this.#change('inspect', async () => found.resolve(await this.#existingVm().inspect(name)))
+    return found.promise
+  }
+
+  /** How much of the machine's memory is saved, while that is under way. */
+  snapshotProgress(): SnapshotProgress | undefined {
+    return this.#vm?.snapshotProgress
   }
 
   /** Makes a machine from a snapshot, paused where it was saved, or running where that is asked for. */
@@ -258,6 +279,11 @@ export class Vmm extends EventEmitter<VmmEvents> implements AsyncDisposable {
     ] as const) {
       vm.on(event, () => this.#tell('vm', event))
     }
+    vm.on('snapshot-progress', ({ bytesDone, bytesTotal, bytesWritten }) => {
+      const counted = { bytes_done: bytesDone, bytes_total: bytesTotal, bytes_written: bytesWritten }
+      const properties = Object.entries(counted).map(([name, value]) => [name, String(value)] as const)
+      this.#tell('vm', 'snapshot-progress', Object.fromEntries(properties))
+    })
     vm.once('exit', exit => this.#onExit(vm, exit))
   }
 
@@ -276,8 +302,8 @@ export class Vmm extends EventEmitter<VmmEvents> implements AsyncDisposable {
     this.#ended.resolve(end)
   }
 
-  #tell(source: VmmEvent['source'], event: string): void {
-    this.emit('event', { source, event })
+  #tell(source: VmmEvent['source'], event: string, properties?: VmmEvent['properties']): void {
+    this.emit('event', { source, event, ...(properties && { properties }) })
   }
 
   #existingConfig(): VmConfig {

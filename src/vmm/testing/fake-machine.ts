@@ -1,11 +1,14 @@
 import { writeSync } from 'node:fs'
+import * as z from 'zod/mini'
 import type { VmConfig } from '../../config/vm-config.ts'
 import { FakeVirtualMachine } from '../../hypervisor/fake.ts'
 import type { BuildOptions, BuiltMachine, MachineBuilder, MachineEvents } from '../../machine/build.ts'
 import { Machine } from '../../machine/machine.ts'
 import type { RamImageWriter } from '../../memory/ram-image.ts'
-import { stateless } from '../../state/carried.ts'
+import { saved, stateless } from '../../state/carried.ts'
 import type { Component, DeviceDescription } from '../../state/component.ts'
+import { defineState } from '../../state/schema.ts'
+import type { CloneOptions, ForkOptions } from '../fork.ts'
 import type { RestoreOptions } from '../restore.ts'
 import { Vm, type VmOptions } from '../vm.ts'
 
@@ -24,16 +27,27 @@ export class FakeMachines {
   configs: VmConfig[] = []
   /** How the newest machine was built. */
   options: BuildOptions = {}
+  /** Called with each step that is done. */
+  onStep: (step: FakeStep) => void = () => {}
+  /** Called where a machine is about to be built. */
+  onBuild: () => void = () => {}
   readonly #build: MachineBuilder = async (config, events, options) => {
     this.events = events
     this.options = options
     this.configs.push(config)
+    this.onBuild()
     await this.step('build')
     return new FakeMachine(this, config)
   }
 
   restoreVm = (path: string, options: RestoreOptions & VmOptions): Promise<Vm> =>
     Vm.restoreWith(this.#build, path, options)
+
+  cloneVm = (path: string, count: number, options: CloneOptions & VmOptions = {}): Promise<Vm[]> =>
+    Vm.cloneWith(this.#build, path, count, options)
+
+  forkVm = (vm: Vm, count: number, options: ForkOptions & VmOptions = {}): Promise<Vm[]> =>
+    vm.forkWith(this.#build, count, options)
 
   createVm = (config: VmConfig, options: { readonly signal: AbortSignal }): Promise<Vm> =>
     Vm.createWith(this.#build, config, options)
@@ -46,6 +60,7 @@ export class FakeMachines {
   stepNow(name: FakeStep): void {
     if (this.failing.has(name)) throw new Error(`${name} fails`)
     this.steps.push(name)
+    this.onStep(name)
   }
 }
 
@@ -57,6 +72,7 @@ class FakeMachine implements BuiltMachine {
   constructor(machines: FakeMachines, config: VmConfig) {
     this.#machines = machines
     this.components.add(new FakeDevice(machines, config.disks[0]?.id))
+    this.components.add(new FakeRegister())
   }
 
   readonly ram = {
@@ -74,6 +90,10 @@ class FakeMachine implements BuiltMachine {
 
   skipPause(): void {
     this.#machines.steps.push('skip-pause')
+  }
+
+  newGeneration(): void {
+    this.#machines.steps.push('new-generation')
   }
 
   load(): Promise<void> {
@@ -106,6 +126,14 @@ class FakeImageWriter implements RamImageWriter {
     this.#step = step
   }
 
+  prepareFreeze(): void {
+    throw new Error('a fake memory cannot be frozen')
+  }
+
+  freeze(): Promise<void> {
+    return this.write()
+  }
+
   async write(): Promise<void> {
     await this.#step()
     if (this.#isCancelled) throw new Error('cancelled')
@@ -126,6 +154,23 @@ class FakeImageWriter implements RamImageWriter {
 
   close(): void {}
 }
+
+/** A component with a state. */
+class FakeRegister implements Component {
+  readonly name = 'fake-register'
+  readonly #value = { large: 2n ** 63n, bytes: Uint8Array.of(1, 255) }
+  readonly state = saved({ schema: fakeRegisterState, save: () => this.#value, load: () => {} })
+
+  async pause(): Promise<void> {}
+  resume(): void {}
+  reset(): void {}
+  async close(): Promise<void> {}
+}
+
+const fakeRegisterState = defineState(
+  'fake-register',
+  z.strictObject({ large: z.bigint(), bytes: z.instanceof(Uint8Array) }),
+)
 
 class FakeDevice implements Component {
   readonly name = 'fake'

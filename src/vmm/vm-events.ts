@@ -1,0 +1,38 @@
+import type { LiveReport } from '../snapshot/live.ts'
+import type { SnapshotProgress } from '../snapshot/progress.ts'
+import type { TsvmmError } from '../util/errors.ts'
+
+/** Why a machine ended. `crash` carries a report with the registers; `stopped` is the owner's own doing. */
+export type VmExit =
+  | { readonly kind: 'power-off' }
+  | { readonly kind: 'stopped' }
+  | { readonly kind: 'crash'; readonly error: TsvmmError; readonly report: string }
+
+/** How a snapshot was taken. */
+export interface SnapshotReport {
+  /** For how long the machine stood still; absent where it was paused before. */
+  readonly pausedMs?: number
+  /** How its memory was saved while it ran, where that was asked for. */
+  readonly live?: LiveReport
+}
+
+export interface VmEvents {
+  /** Firmware tables and kernel are in guest memory; the vCPUs start next. */
+  loaded: []
+  booted: []
+  pausing: []
+  paused: []
+  resuming: []
+  resumed: []
+  rebooting: []
+  rebooted: []
+  snapshotting: []
+  /** How much of its memory is saved, now and then; of a machine that is saved as it runs, of the round. */
+  'snapshot-progress': [SnapshotProgress]
+  snapshotted: [SnapshotReport]
+  exit: [VmExit]
+  /** What the driver of a device did to it, or what the host cannot give: it rests until the driver resets it. */
+  'needs-reset': [device: string, reason: string]
+  /** A byte written to port 0x80: how far firmware or kernel has come, and when, counted from when the machine was built. */
+  'debug-code': [code: number, elapsedSeconds: number]
+}
