@@ -35,6 +35,16 @@ export class ApiClient {
     return typeof json === 'object' && json !== null ? Reflect.get(json, 'state') : undefined
   }
 
+  /** Waits until the machine has this state. */
+  async becomes(state: string, timeoutMs = 60_000): Promise<void> {
+    const deadline = performance.now() + timeoutMs
+    await this.ready(timeoutMs)
+    while ((await this.state()) !== state) {
+      if (performance.now() > deadline) throw new Error(`the machine is not ${state} within ${timeoutMs} ms`)
+      await delay(10)
+    }
+  }
+
   /** Asks as often as clients do until somebody answers. */
   async ready(timeoutMs = 10_000): Promise<void> {
     const deadline = performance.now() + timeoutMs

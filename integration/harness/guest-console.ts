@@ -67,15 +67,15 @@ export class GuestConsole {
     }
   }
 
-  async logIn(timeoutMs = 240_000): Promise<void> {
+  async logIn(timeoutMs = 240_000, user = 'root', password = 'tsvmm'): Promise<void> {
     await this.waitFor(/login: $/, timeoutMs)
-    this.type('root\n')
+    this.type(`${user}\n`)
     await this.waitFor(/Password: $/)
-    this.type('tsvmm\n')
-    await this.waitFor(/# $/)
+    this.type(`${password}\n`)
+    await this.waitFor(/[#$] $/)
     // Plain output: no prompt, no echo, no line editing, no kernel messages in between to tell apart from what commands print.
     this.type(
-      "dmesg -n 1; stty -echo cols 500; PS1='' PS2=''; bind 'set enable-bracketed-paste off' 2>/dev/null; echo qui''et\n",
+      "dmesg -n 1 2>&-; stty -echo cols 500; PS1='' PS2=''; bind 'set enable-bracketed-paste off' 2>/dev/null; echo qui''et\n",
     )
     await this.waitFor(/quiet\n/)
   }
