@@ -2,6 +2,7 @@ import { parseArgs } from 'node:util'
 import { canVirtualize } from '../lib/virtualization.ts'
 import { benchBlock } from './block.ts'
 import { benchBoot } from './boot.ts'
+import { benchClone } from './clone.ts'
 import { benchExits } from './exits.ts'
 import { debianGuest, guestFixtures, makeGuestFixtures } from './guest.ts'
 import { runInLab } from './lab.ts'
@@ -14,7 +15,7 @@ import { benchStartup } from './startup.ts'
 import { type Subject, subjects } from './subjects.ts'
 import { tickingInit } from './ticks.ts'
 
-const usage = `usage: npm run bench -- boot|block|net|snapshot|exits|startup [--runs N] [--json FILE] [--phases] [--in-place]
+const usage = `usage: npm run bench -- boot|block|net|snapshot|clone|exits|startup [--runs N] [--json FILE] [--phases] [--in-place]
   --phases    of boot: where the time of tsvmm's own boot goes
   --in-place  not in the nested lab, whatever this machine's KVM is worth
 Peers: Debian's QEMU, and the programs that CLOUD_HYPERVISOR and FIRECRACKER name.`
@@ -52,6 +53,10 @@ const benchmarks: Readonly<Record<string, Benchmark>> = {
       const guest = debianGuest(await guestFixtures(), `quiet panic=-1 ${tickingInit}`)
       await benchSnapshot(snapshotSubjects(subjects(process.env)), guest, runs, samples)
     },
+  },
+  clone: {
+    needsKvm: true,
+    run: async (runs, samples) => benchClone(debianGuest(await guestFixtures(), 'quiet panic=-1'), runs, samples),
   },
   exits: { needsKvm: true, run: benchExits },
   startup: { needsKvm: false, run: benchStartup },

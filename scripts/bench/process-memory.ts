@@ -17,22 +17,34 @@ export function privateBytesBeyondRam(pid: number, ramBytes: number): number {
   return total
 }
 
+/** Private memory of a process in bytes: in the mappings of a file, and elsewhere. */
+export function privateBytesByFile(pid: number, file: string): { readonly inFile: number; readonly elsewhere: number } {
+  const mappings = parseSmaps(readFileSync(`/proc/${pid}/smaps`, 'utf8'))
+  const sum = (isInFile: boolean) =>
+    mappings
+      .filter(({ path }) => (path === file) === isInFile)
+      .reduce((total, { privateBytes }) => total + privateBytes, 0)
+  return { inFile: sum(true), elsewhere: sum(false) }
+}
+
 interface Mapped {
   readonly start: number
   readonly end: number
   readonly writable: boolean
+  readonly path: string
   privateBytes: number
 }
 
 function parseSmaps(text: string): Mapped[] {
   const mappings: Mapped[] = []
   for (const line of text.split('\n')) {
-    const header = /^([0-9a-f]+)-([0-9a-f]+) (\S{4})/.exec(line)
+    const header = /^([0-9a-f]+)-([0-9a-f]+) (\S{4}) \S+ \S+ \S+ *(.*)/.exec(line)
     if (header !== null) {
-      const [, start = '', end = '', flags = ''] = header
+      const [, start = '', end = '', flags = '', path = ''] = header
       mappings.push({
         start: Number.parseInt(start, 16),
         end: Number.parseInt(end, 16),
+        path,
         writable: flags.startsWith('rw'),
         privateBytes: 0,
       })
