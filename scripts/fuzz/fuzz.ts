@@ -1,0 +1,31 @@
+import { parseArgs } from 'node:util'
+import { fuzz } from './run.ts'
+import { targetOf } from './targets.ts'
+
+const usage = 'usage: npm run fuzz -- state|manifest [--seconds N] [--seed S]'
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: { seconds: { type: 'string', default: '60' }, seed: { type: 'string' } },
+})
+
+function main(): number {
+  const [name, ...rest] = positionals
+  const seconds = Number(values.seconds)
+  const seed = Number(values.seed ?? Date.now() % 2 ** 31)
+  if ((name !== 'state' && name !== 'manifest') || rest.length > 0 || !(seconds > 0) || !Number.isSafeInteger(seed)) {
+    console.error(usage)
+    return 2
+  }
+  console.log(`seed ${seed}`)
+  const found = fuzz(targetOf(name, seed), { seed, seconds })
+  if (typeof found === 'number') {
+    console.log(`${found} inputs, each taken or refused in one line`)
+    return 0
+  }
+  console.error(found.error)
+  console.error(`input: ${Buffer.from(found.input).toString('base64')}`)
+  return 1
+}
+
+process.exitCode = main()
