@@ -54,7 +54,10 @@ async function native(variant: string): Promise<Counts> {
   return failed && counts.failed === 0 ? { ...counts, failed: 1 } : counts
 }
 
-const guestFixtures = ['debian-kernel', 'debian-root', 'seed', 'custom-kernel']
+const guestFixtures = [
+  ...['debian-kernel', 'debian-root', 'seed', 'custom-kernel'],
+  ...['firmware', 'efi-disk', 'ubuntu-like'],
+]
 
 async function boots(): Promise<Counts> {
   // The custom kernel is both a guest of the tests and the kernel of the lab.
@@ -66,7 +69,7 @@ async function boots(): Promise<Counts> {
 }
 
 /** Those that take longest, begun with so that none of them is left alone at the end. */
-const longestFirst = ['repeat.long.test.ts', 'boot.test.ts', 'net.test.ts']
+const longestFirst = ['repeat.long.test.ts', 'cloud-image.test.ts', 'boot.test.ts', 'net.test.ts']
 
 /** Files of these hold nothing but tests that take long: AVA calls it a failure to be left without a test. */
 const longOnly = '.long.test.ts'

@@ -37,6 +37,7 @@ export function rootDisk(): string {
   return artifact('debian-root', 'root.img')
 }
 
+/** Of cloud-init; also a disk with known contents. */
 export function seedDisk(): string {
   return artifact('seed', 'seed.img')
 }
@@ -44,4 +45,19 @@ export function seedDisk(): string {
 /** The firmware test suite, with a prompt for programs; made for long runs only (scripts/fixtures fwts-root). */
 export function fwtsDisk(): string {
   return artifact('fwts-root', 'root.img')
+}
+
+/** edk2 for this kind of machine (scripts/fixtures firmware). */
+export function edk2Firmware(): string {
+  return artifact('firmware', 'CLOUDHV.fd')
+}
+
+/** The least that firmware boots: GRUB, a kernel, and an initramfs with a prompt for programs (scripts/fixtures efi-disk). */
+export function efiDisk(): string {
+  return artifact('efi-disk', 'disk.img')
+}
+
+/** A cloud image of Ubuntu's form (scripts/fixtures ubuntu-like). */
+export function ubuntuLikeDisk(): string {
+  return artifact('ubuntu-like', 'disk.raw')
 }
