@@ -96,6 +96,6 @@ test.serial('a machine restored on demand goes on, is saved before all is there,
   handler.kill('SIGKILL')
   const { exitCode, stderr } = await vm.exit()
   t.is(exitCode, 1, stderr)
-  t.regex(stderr, /its memory cannot be had: .*has gone/)
-  t.is(stderr.trim().split('\n').length, 1, stderr)
+  // It may have run already, and its devices may have found nothing where their queues are.
+  t.regex(stderr, /(^|\n)tsvmm: error: [^\n]*its memory cannot be had: [^\n]*has gone\n?$/)
 })

@@ -94,8 +94,8 @@ export async function buildMachine(
     const lose = (reason: string) => {
       // They go no further than the access that they wait for; waiting for them would be waiting for the page.
       for (const vcpu of machine?.vcpus ?? []) vcpu.close().catch(() => {})
-      if (source instanceof RamPager) source.abandon()
       events.memoryLost(new TsvmmError('ERR_VM_CRASHED', { reason: `its memory cannot be had: ${reason}` }))
+      if (source instanceof RamPager) source.abandon()
     }
     // First: closed when the virtual machine is.
     if (source instanceof RamPager) components.add(new RamPagerComponent(source))

@@ -81,7 +81,9 @@ test('a machine whose memory is lost neither goes on nor leaves a snapshot, what
     const saving = vm.snapshot(path)
     while (readdirSync(place).length === 0) await new Promise(setImmediate)
     const error = new TsvmmError('ERR_VM_CRASHED', { reason: 'its memory cannot be had: page 1' })
+    vm.on('needs-reset', device => t.fail(device))
     machines.events?.memoryLost(error)
+    machines.events?.needsReset('_disk0', 'queue 0: the available index runs ahead by more than the queue size')
     machines.steps.length = 0
     held.resolve()
     await t.throwsAsync(saving, { is: error })

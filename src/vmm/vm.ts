@@ -153,7 +153,10 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
         vm.#end({ kind: 'crash', error, report: '' })
       },
       debugCode: (code, elapsedSeconds) => vm.emit('debug-code', code, elapsedSeconds),
-      needsReset: (device, reason) => vm.emit('needs-reset', device, reason),
+      needsReset: (device, reason) => {
+        // Of a machine without memory every device finds something wrong.
+        if (!vm.#loss.signal.aborted) vm.emit('needs-reset', device, reason)
+      },
       quit: () => vm.#end({ kind: 'stopped' }),
     }
     const onAbort = () => vm.#end({ kind: 'stopped' })
