@@ -20,7 +20,7 @@ const layers = {
     ...['acpi', 'devices', 'virtio', 'boot'],
   ],
   snapshot: ['util', 'config', 'state', 'memory', 'native', 'machine'],
-  vmm: ['util', 'config', 'machine', 'hypervisor', 'state', 'memory', 'snapshot'],
+  vmm: ['util', 'config', 'machine', 'hypervisor', 'state', 'memory', 'snapshot', 'native'],
   api: ['util', 'config', 'snapshot', 'vmm', 'native'],
   cli: ['util', 'config', 'snapshot', 'vmm', 'api'],
 }

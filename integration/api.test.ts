@@ -8,7 +8,7 @@ import type { GuestConsole } from './harness/guest-console.ts'
 import { TsvmmProcess } from './harness/tsvmm-process.ts'
 import { Workspace } from './harness/workspace.ts'
 
-const program = new URL('../dist/tsvmm.js', import.meta.url).pathname
+const program = new URL('../dist/tsvmm', import.meta.url).pathname
 const [, kernel = '', , , , initramfs = ''] = debianKernel.flags('')
 
 function machine(run: string, disk: string) {
@@ -214,7 +214,7 @@ test.serial('commands drive a machine of the command line, which outlives its po
     ...debianKernel.flags('console=ttyS0 quiet tsvmm.run=poweroff'),
     ...['--serial', 'tty', '--console', 'off'],
   ])
-  const tsvmm = (...args: readonly string[]) => execa(process.execPath, [program, '--api-socket', socket, ...args])
+  const tsvmm = (...args: readonly string[]) => execa(program, ['--api-socket', socket, ...args])
   await vm.console.waitFor(/TSVMM-INIT-READY/, 120_000)
   while ((await api.state()) !== 'Created') await delay(20)
   t.regex((await tsvmm('info')).stdout, /^state +Created\nvCPUs +1\nmemory +256 MiB\n/)

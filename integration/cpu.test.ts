@@ -77,7 +77,7 @@ test.serial(
       t.is((await api.put('/vmm.shutdown')).status, 200)
       await vm.exit()
     }
-    const { stdout } = await execa(process.execPath, ['dist/tsvmm.js', 'snapshot', 'inspect', path])
+    const { stdout } = await execa('dist/tsvmm', ['snapshot', 'inspect', path])
     t.regex(stdout, /^CPU +.*AuthenticAMD family \d+ model \d+ stepping \d+\)?, \d+ address bits, TSC [\d.]+ GHz$/m)
     t.regex(stdout, /^features +fpu .* adx /m)
     t.notRegex(stdout, /rdseed|rdcl_no/)

@@ -318,16 +318,12 @@ test.serial('without permission on the KVM device the error says so', async t =>
   using workspace = new Workspace()
   mkdirSync(workspace.path('home'))
   execFileSync('chmod', ['755', workspace.directory])
-  const program = new URL('../dist/tsvmm.js', import.meta.url).pathname
-  const run = await execa(
-    'setpriv',
-    ['--reuid=65534', '--regid=65534', '--clear-groups', process.execPath, program, ...kernel],
-    {
-      reject: false,
-      stdin: 'ignore',
-      env: { HOME: workspace.path('home') },
-    },
-  )
+  const program = new URL('../dist/tsvmm', import.meta.url).pathname
+  const run = await execa('setpriv', ['--reuid=65534', '--regid=65534', '--clear-groups', program, ...kernel], {
+    reject: false,
+    stdin: 'ignore',
+    env: { HOME: workspace.path('home') },
+  })
   t.is(run.exitCode, 1)
   t.regex(run.stderr, /cannot open \/dev\/kvm: permission denied/)
 })

@@ -4,21 +4,24 @@ import { basename } from 'node:path'
 import { build } from 'esbuild'
 import { execa } from 'execa'
 import { builtinModules } from './lib/builtin-modules.ts'
+import { makeStartupSnapshot } from './lib/startup-snapshot.ts'
 
 /**
- * Bundles the program and the library into dist/, with the library's types. `--if-changed` does nothing where the sources
- * are those of the last time.
+ * Bundles the program and the library into dist/, with the library's types and the snapshot that the program starts from.
+ * scripts/build-native comes first. `--if-changed` does nothing where the sources are those of the last time.
  */
 const root = new URL('..', import.meta.url).pathname
 const keyFile = `${root}dist/.key`
 
 function sourcesKey(): string {
-  const hash = createHash('sha256')
+  const hash = createHash('sha256').update(`${process.execPath} ${process.version}\0`)
   const files = [
     'package-lock.json',
     'package.json',
     'scripts/bundle.ts',
     'scripts/lib/builtin-modules.ts',
+    'scripts/lib/startup-snapshot.ts',
+    'build/tsvmm',
     ...globSync('src/**/*.ts', { cwd: root }),
   ]
   for (const file of files.filter(each => !each.endsWith('.test.ts')).toSorted()) {
@@ -35,8 +38,9 @@ function isUpToDate(key: string): boolean {
   }
 }
 
+const { version } = JSON.parse(readFileSync(`${root}package.json`, 'utf8'))
+
 async function bundle(): Promise<void> {
-  const { version } = JSON.parse(readFileSync(`${root}package.json`, 'utf8'))
   const { metafile } = await build({
     absWorkingDir: root,
     entryPoints: { tsvmm: 'src/cli/tsvmm.ts', index: 'src/index.ts' },
@@ -68,5 +72,5 @@ const key = sourcesKey()
 if (process.argv.includes('--if-changed') && isUpToDate(key)) process.exit()
 mkdirSync(`${root}dist`, { recursive: true })
 rmSync(keyFile, { force: true })
-await Promise.all([bundle(), declareTypes()])
+await Promise.all([bundle(), declareTypes(), makeStartupSnapshot({ root, version, node: process.execPath })])
 writeFileSync(keyFile, key)

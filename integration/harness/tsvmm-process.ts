@@ -1,7 +1,7 @@
 import { execa } from 'execa'
 import { GuestConsole } from './guest-console.ts'
 
-const program = new URL('../../dist/tsvmm.js', import.meta.url).pathname
+const program = new URL('../../dist/tsvmm', import.meta.url).pathname
 
 export interface ExitStatus {
   readonly exitCode: number | undefined
@@ -10,7 +10,7 @@ export interface ExitStatus {
 }
 
 function launch(args: readonly string[]) {
-  return execa(process.execPath, [program, ...args], {
+  return execa(program, args, {
     reject: false,
     buffer: { stdout: false },
     stdin: 'pipe',
@@ -61,7 +61,7 @@ export class TsvmmProcess implements AsyncDisposable {
 
 /** Runs `tsvmm` to its end without a guest: for bad input. */
 export async function runTsvmm(args: readonly string[]): Promise<ExitStatus> {
-  const { exitCode, signal, stderr } = await execa(process.execPath, [program, ...args], {
+  const { exitCode, signal, stderr } = await execa(program, args, {
     reject: false,
     stdin: 'ignore',
     timeout: 30_000,

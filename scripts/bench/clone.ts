@@ -46,10 +46,10 @@ async function takeSnapshot(guest: Guest, directory: string, snapshot: string): 
 }
 
 async function cloneOnce(snapshot: string): Promise<{ timeMs: number; inFile: number; elsewhere: number }> {
-  const program = new URL('../../dist/tsvmm.js', import.meta.url).pathname
-  const args = [program, 'restore', snapshot, '--clone', String(clones), '--serial', 'null', '-v']
+  const program = new URL('../../dist/tsvmm', import.meta.url).pathname
+  const args = ['restore', snapshot, '--clone', String(clones), '--serial', 'null', '-v']
   const start = performance.now()
-  const child = spawn(process.execPath, args, { stdio: ['ignore', 'ignore', 'pipe'] })
+  const child = spawn(program, args, { stdio: ['ignore', 'ignore', 'pipe'] })
   try {
     const said = new GuestConsole(child.stderr, process.stdout)
     await said.waitFor(new RegExp(`${clones} clones run\\n`), timeoutMs)

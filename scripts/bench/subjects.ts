@@ -75,7 +75,7 @@ function qemuCard(tap: string, busDevice: string): string[] {
   ]
 }
 
-const tsvmmProgram = [process.execPath, new URL('../../dist/tsvmm.js', import.meta.url).pathname]
+const tsvmmProgram = [new URL('../../dist/tsvmm', import.meta.url).pathname]
 
 export const tsvmm: Subject = {
   name: 'tsvmm',

@@ -91,15 +91,18 @@ function freeGaps({ limit, usable, taken }: Omit<FreeMemory, 'alignmentBytes'>):
   return gaps
 }
 
-/** Copies segments out of the file. Memory is fresh: what the file does not have of them is zero already. */
-export async function loadSegments(
+/**
+ * Copies segments out of the file, all of them at once. Memory is fresh: what the file does not have of them is zero already. Each
+ * promise settles when nobody reads the file for it any more.
+ */
+export function loadSegments(
   memory: GuestMemory,
   file: BootFile,
   segments: readonly LoadSegment[],
-): Promise<void> {
-  for (const { guestAddress, fileOffset, fileBytes } of segments) {
-    if (fileBytes > 0) await file.load(memory, guestAddress, fileOffset, fileBytes)
-  }
+): readonly Promise<void>[] {
+  return segments
+    .filter(({ fileBytes }) => fileBytes > 0)
+    .map(({ guestAddress, fileOffset, fileBytes }) => file.load(memory, guestAddress, fileOffset, fileBytes))
 }
 
 function endOf({ guestAddress, sizeBytes }: MemoryRange): number {

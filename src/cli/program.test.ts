@@ -91,7 +91,7 @@ test('the log begins with when the program did, and how long it took to load', a
 })
 
 test('several disks follow one flag, and the flag may be repeated', t => {
-  const flags = createProgram('tsvmm').parse(['--disk', 'path=a', 'path=b', '--kernel', 'k', '--disk', 'path=c'], {
+  const flags = createProgram().parse(['--disk', 'path=a', 'path=b', '--kernel', 'k', '--disk', 'path=c'], {
     from: 'user',
   })
   t.deepEqual(flags.opts()['disk'], ['path=a', 'path=b', 'path=c'])
@@ -105,7 +105,6 @@ test('the version has its own line first, or the one that clients of Cloud Hyper
 test('what is done with a snapshot needs no machine', t => {
   const chosen: unknown[] = []
   const program = createProgram(
-    'tsvmm',
     () => t.fail(),
     tool => chosen.push(tool),
   )
@@ -114,7 +113,7 @@ test('what is done with a snapshot needs no machine', t => {
 })
 
 test('help and reference tell of every flag and key', t => {
-  const help = createProgram('tsvmm').helpInformation()
+  const help = createProgram().helpInformation()
   const page = readFileSync(reference, 'utf8')
   for (const { flag, keys } of [...machineFlags, ...programFlags]) {
     t.true(help.includes(flag), `help has no ${flag}`)

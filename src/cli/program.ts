@@ -4,7 +4,7 @@ import { type ChosenCommand, type RemoteCommand, remoteCommands } from './comman
 import { addFlags, flagsAmong, helpOf, machineFlags, unsupportedFlag } from './flags.ts'
 import { hintFor } from './grammar.ts'
 import type { SnapshotTool } from './snapshot-tools.ts'
-import { versionText } from './version.ts'
+import { invokedAs, versionText } from './version.ts'
 
 /** Commands that need no machine: the directories that they are for, and how the answer is printed. */
 interface ChosenTool {
@@ -18,7 +18,6 @@ interface ChosenTool {
  * given.
  */
 export function createProgram(
-  invokedAs: string,
   onCommand: (chosen: ChosenCommand) => void = () => {},
   onTool: (chosen: ChosenTool) => void = () => {},
 ): Command {
@@ -29,7 +28,11 @@ export function createProgram(
         'A command drives the program that serves --api-socket.',
     )
     .usage('[options]\n       tsvmm --api-socket PATH COMMAND')
-    .version(versionText(invokedAs), '-V, --version', 'print the version and end')
+    .option('-V, --version', 'print the version and end')
+    .on('option:version', () => {
+      console.log(versionText(invokedAs()))
+      throw new CommanderError(0, 'commander.version', '')
+    })
     .helpOption('-h, --help', 'print this text and end')
     .helpCommand(false)
     .allowExcessArguments(false)
@@ -88,23 +91,41 @@ function descriptionOf({ summary, keys }: RemoteCommand): string {
   return keys === undefined ? summary : helpOf({ flag: '', summary: `${summary}:`, keys })
 }
 
-/** Runs the command line; returns the exit code: 0, 1 for a failure, 2 for wrong usage. Errors are one line on stderr. */
-export async function main(argv: readonly string[]): Promise<number> {
-  let chosen: ChosenCommand | undefined
-  let chosenTool: ChosenTool | undefined
+/** A program that has not been run yet, and what its command line chose in the end. */
+interface Parser {
+  readonly program: Command
+  readonly chosen: { command?: ChosenCommand; tool?: ChosenTool }
+}
+
+function createParser(): Parser {
+  const chosen: Parser['chosen'] = {}
   const program = createProgram(
-    argv[1] ?? 'tsvmm',
     command => {
-      chosen = command
+      chosen.command = command
     },
     tool => {
-      chosenTool = tool
+      chosen.tool = tool
     },
   )
+  return { program, chosen }
+}
+
+let prepared: Parser | undefined
+
+/** Does what main() begins with: for a startup snapshot. */
+export function prepareMain(): void {
+  prepared = createParser()
+}
+
+/** Runs the command line; returns the exit code: 0, 1 for a failure, 2 for wrong usage. Errors are one line on stderr. */
+export async function main(argv: readonly string[]): Promise<number> {
+  const { program, chosen: parsed } = prepared ?? createParser()
+  prepared = undefined
   let verbosity = 0
   try {
     program.parse(argv)
     const flags = program.opts()
+    const { command: chosen, tool: chosenTool } = parsed
     verbosity = Number(flags['verbose'])
     const unsupported = unsupportedFlag(flags)
     if (unsupported !== undefined) {

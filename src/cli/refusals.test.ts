@@ -15,7 +15,7 @@ const keyed = machineFlags.flatMap(({ flag, keys }) =>
 const isList = (flag: string) => ['--disk', '--net'].includes(flag)
 
 function parse(args: readonly string[]) {
-  const flags = createProgram('tsvmm').parse(args, { from: 'user' }).opts()
+  const flags = createProgram().parse(args, { from: 'user' }).opts()
   return configOf({ kernel: 'k', ...flags })
 }
 

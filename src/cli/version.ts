@@ -7,10 +7,16 @@ export const ownVersion = `tsvmm v${packageVersion}`
 const compatible = '53.0'
 export const apiVersion = `${compatible}.0`
 
+/** The name that the program was called by: the launcher's, or that of the bundle's file or of a link to it. */
+export function invokedAs(): string {
+  const called = process.argv0
+  return basename(called).startsWith('node') ? (process.argv[1] ?? 'tsvmm') : called
+}
+
 /**
  * What `--version` prints. Invoked by the name `cloud-hypervisor` the first line is the one that clients of that program
  * parse.
  */
-export function versionText(invokedAs: string): string {
-  return basename(invokedAs) === 'cloud-hypervisor' ? `cloud-hypervisor v${compatible}\n${ownVersion}` : ownVersion
+export function versionText(name: string): string {
+  return basename(name) === 'cloud-hypervisor' ? `cloud-hypervisor v${compatible}\n${ownVersion}` : ownVersion
 }

@@ -184,12 +184,8 @@ export class X86Machine implements BuiltMachine {
   /** Everything that a machine finds in its memory at power-on; where the first vCPU begins. */
   async #fillMemory(): Promise<EntryRegisters> {
     const { payload, memory } = this.#config
-    for (const { address, bytes } of this.#acpiTables()) this.#vm.memory.write(address, bytes)
-    this.#vm.memory.write(addressMap.smbios, this.#smbios())
-    this.#vm.memory.write(resetVectorAddress, resetVectorCode)
-    this.#generationId.place()
-    this.#guestClock.place()
-    return loadKernel(
+    // First: the tables are made while it is read.
+    const kernel = loadKernel(
       { memory: this.#vm.memory, ram: ramRanges(memory.size), rsdpAddress: addressMap.rsdp },
       {
         kernel: payload.firmware ?? payload.kernel ?? '',
@@ -198,6 +194,16 @@ export class X86Machine implements BuiltMachine {
         commandLine: payload.cmdline,
       },
     )
+    const [entry] = await Promise.all([kernel, this.#placeTables()])
+    return entry
+  }
+
+  async #placeTables(): Promise<void> {
+    for (const { address, bytes } of this.#acpiTables()) this.#vm.memory.write(address, bytes)
+    this.#vm.memory.write(addressMap.smbios, this.#smbios())
+    this.#vm.memory.write(resetVectorAddress, resetVectorCode)
+    this.#generationId.place()
+    this.#guestClock.place()
   }
 
   pressPowerButton(): void {

@@ -1,5 +1,6 @@
 import { existsSync } from 'node:fs'
-import { createRequire } from 'node:module'
+import { join } from 'node:path'
+import { bundleLocation } from '../util/bundle-location.ts'
 import type {
   BlockEngineOptions,
   MailboxEngineOptions,
@@ -348,11 +349,22 @@ export function addon(): Addon {
   return loaded
 }
 
+/** The next use loads it anew: for a startup snapshot, which cannot have it. */
+export function forgetAddon(): void {
+  loaded = undefined
+}
+
 function load(): Addon {
-  const require = createRequire(import.meta.url)
   const wanted = process.env['TSVMM_ADDON']
-  const path = wanted ?? places.map(place => new URL(place, import.meta.url).pathname).find(each => existsSync(each))
+  const path = wanted ?? places.map(place => join(bundleLocation.folder, place)).find(each => existsSync(each))
   if (path === undefined) throw new Error('the addon is not built: run scripts/build-native')
-  const module: Addon = require(path)
-  return module
+  const module: { exports: Partial<Addon> } = { exports: {} }
+  process.dlopen(module, path)
+  const { exports } = module
+  if (!isAddon(exports)) throw new Error(`${path} is not the addon`)
+  return exports
+}
+
+function isAddon(exports: Partial<Addon>): exports is Addon {
+  return exports.Kvm !== undefined
 }

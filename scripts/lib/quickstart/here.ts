@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { execa } from 'execa'
 import { GuestConsole } from '../../../integration/harness/guest-console.ts'
 
-const program = new URL('../../../dist/tsvmm.js', import.meta.url).pathname
+const program = new URL('../../../dist/tsvmm', import.meta.url).pathname
 const tapName = 'tsvmmqs0'
 const hostAddress = '192.168.249.1'
 
@@ -49,12 +49,12 @@ function quoted(argument: string): string {
 
 async function interact(args: readonly string[]): Promise<number> {
   console.log('quickstart: log in as root, password tsvmm; Ctrl-A x ends the machine, so does poweroff')
-  const { exitCode } = await execa(process.execPath, [program, ...args], { stdio: 'inherit', reject: false })
+  const { exitCode } = await execa(program, args, { stdio: 'inherit', reject: false })
   return exitCode ?? 1
 }
 
 async function demonstrate(args: readonly string[]): Promise<number> {
-  const vm = execa(process.execPath, [program, ...args], {
+  const vm = execa(program, args, {
     reject: false,
     buffer: false,
     stdin: 'pipe',

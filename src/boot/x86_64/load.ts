@@ -59,12 +59,18 @@ export async function loadKernel(machine: BootMachine, source: BootSource): Prom
   const place = initramfs && placeInitramfs(initramfs, plan.initramfsLimit, high, plan.reserved)
   const commandLine = encodeCommandLine(source.commandLine, plan.commandLineMaximumBytes)
 
-  await loadSegments(memory, kernel, plan.segments)
-  if (place !== undefined) await initramfs?.load(memory, place.guestAddress, 0, place.sizeBytes)
+  // All at once: whoever builds the machine meanwhile leaves this no turn for one after the other.
+  const loads = [...loadSegments(memory, kernel, plan.segments)]
+  if (place !== undefined && initramfs !== undefined) {
+    loads.push(initramfs.load(memory, place.guestAddress, 0, place.sizeBytes))
+  }
   memory.write(addressMap.commandLine, commandLine)
   memory.write(addressMap.gdt, flatGdt())
   memory.write(addressMap.idt, emptyIdt())
   memory.write(addressMap.ebdaPointer, segmentWord(machine.rsdpAddress))
+  // The files stay open until all of it was read.
+  await Promise.allSettled(loads)
+  await Promise.all(loads)
   return plan.handOff(memory, {
     commandLineAddress: addressMap.commandLine,
     rsdpAddress: machine.rsdpAddress,

@@ -1,0 +1,70 @@
+import { chmodSync, copyFileSync, mkdtempSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { build } from 'esbuild'
+import { execa } from 'execa'
+import { buildElf, word } from '../../src/boot/testing/elf-builder.ts'
+import { builtinModules } from './builtin-modules.ts'
+
+/** What the launcher needs beside itself (native/launcher/main.cc). */
+export interface StartupSnapshotOptions {
+  readonly root: string
+  readonly version: string
+  /** The Node that the snapshot is made by, which is the only one that can start from it. */
+  readonly node: string
+}
+
+/** Makes dist/tsvmm: the launcher, the snapshot that it starts from, and which Node that is of. */
+export async function makeStartupSnapshot({ root, version, node }: StartupSnapshotOptions): Promise<void> {
+  const dist = `${root}dist`
+  await build({
+    absWorkingDir: root,
+    // One script without imports: all that a snapshot can be made of.
+    entryPoints: { startup: 'src/cli/startup.ts' },
+    outdir: 'dist',
+    outExtension: { '.js': '.cjs' },
+    bundle: true,
+    format: 'cjs',
+    platform: 'node',
+    target: 'node24',
+    // The source is a part of the snapshot. Names stay: errors show them.
+    minifySyntax: true,
+    minifyWhitespace: true,
+    define: { TSVMM_VERSION: JSON.stringify(version), 'import.meta.dirname': '""' },
+    plugins: [builtinModules],
+    logLevel: 'warning',
+  })
+  const blob = `${dist}/startup.blob`
+  using stage = rehearsalStage()
+  // What was compiled stays so. Under its own name when it is whole: somebody may be starting from it.
+  const flags = ['--no-warnings', '--no-flush-bytecode', '--snapshot-blob', `${blob}.new`, '--build-snapshot']
+  const made = await execa(node, [...flags, 'dist/startup.cjs', ...stage.args], { cwd: root, reject: false })
+  // What Node prints of an error begins with the line that it was thrown in: here that is half of the program.
+  if (made.failed) throw new Error(`the startup snapshot could not be made:\n${made.stderr.slice(-2000)}`)
+  rmSync(`${dist}/startup.cjs`)
+  renameSync(`${blob}.new`, blob)
+  writeFileSync(`${dist}/startup.node`, `${node}\n${statSync(node).size}\n`)
+  copyFileSync(`${root}build/tsvmm`, `${dist}/tsvmm.new`)
+  chmodSync(`${dist}/tsvmm.new`, 0o755)
+  renameSync(`${dist}/tsvmm.new`, `${dist}/tsvmm`)
+}
+
+/** A machine for the rehearsal of a boot (src/vmm/rehearsal.native.ts): the flags that most machines have. */
+function rehearsalStage(): Disposable & { readonly args: readonly string[] } {
+  const folder = mkdtempSync(join(tmpdir(), 'tsvmm-rehearsal-'))
+  const file = (name: string, contents: Uint8Array) => {
+    const path = join(folder, name)
+    writeFileSync(path, contents)
+    return path
+  }
+  const code = Uint8Array.of(0xf4)
+  const elf = buildElf({ segments: [{ address: 0x100_0000, contents: code }], notes: [{ contents: word(0x100_0000) }] })
+  return {
+    args: [
+      ...['--kernel', file('kernel', elf), '--initramfs', file('initramfs', code), '--cmdline', 'console=ttyS0'],
+      ...['--cpus', 'boot=2', '--memory', 'size=64M', '--serial', 'null', '--console', 'off'],
+      ...['--disk', `path=${file('disk', new Uint8Array(4096))}`, '--net', 'tap=tap0,mac=52:54:00:12:34:56'],
+    ],
+    [Symbol.dispose]: () => rmSync(folder, { recursive: true }),
+  }
+}
