@@ -1,6 +1,6 @@
 import { hintFor, quote, splitList, unquote } from './grammar.ts'
 import { invalid, type OptionObject, refusal } from './options.ts'
-import { toggle } from './values.ts'
+import { number, toggle } from './values.ts'
 
 /** Modes by the words of the command line. Not all have machinery: the configuration refuses those that do not. */
 const modes: Readonly<Record<string, string>> = { off: 'Off', null: 'Null', tty: 'Tty', pty: 'Pty' }
@@ -16,7 +16,9 @@ export function parseChardev(option: string, text: string): OptionObject {
     const [key = '', ...rest] = part.split('=')
     const value = rest.length === 0 ? undefined : unquote(rest.join('='))
     if (key === 'iommu' && value !== undefined) result['iommu'] = toggle.parse(value, refusal(option, key))
-    else {
+    else if (key === 'pci_device_id' && value !== undefined) {
+      result['pci_device_id'] = number.parse(value, refusal(option, key))
+    } else {
       if ('mode' in result) throw invalid(option, `${part}: there is another target`)
       Object.assign(result, targetOf(option, key, value))
     }
@@ -40,7 +42,14 @@ function targetOf(option: string, key: string, value: string | undefined): Optio
   return { mode, [key]: value }
 }
 
+interface Target {
+  readonly mode: string
+  readonly file?: string | undefined
+  readonly pci_device_id?: number | undefined
+}
+
 /** The text from which parseChardev makes `config`. */
-export function printChardev({ mode, file }: { readonly mode: string; readonly file?: string | undefined }): string {
-  return file === undefined ? mode.toLowerCase() : `${mode.toLowerCase()}=${quote(file)}`
+export function printChardev({ mode, file, pci_device_id }: Target): string {
+  const target = file === undefined ? mode.toLowerCase() : `${mode.toLowerCase()}=${quote(file)}`
+  return pci_device_id === undefined ? target : `${target},pci_device_id=${pci_device_id}`
 }

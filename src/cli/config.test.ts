@@ -29,6 +29,8 @@ test('flags become the configuration that the API has for them', t => {
 test('targets of the serial port and the console', t => {
   t.deepEqual(parseChardev('--serial', 'file=/a=b'), { mode: 'File', file: '/a=b' })
   t.deepEqual(parseChardev('--console', 'tty,iommu=off'), { mode: 'Tty', iommu: false })
+  const placed = { mode: 'Tty', pci_device_id: 7 }
+  t.deepEqual(parseChardev('--console', printChardev(placed)), placed)
   t.deepEqual(parseChardev('--serial', printChardev({ mode: 'File', file: 'a,"b' })), { mode: 'File', file: 'a,"b' })
   t.throws(() => parseChardev('--serial', 'file'), { message: '--serial: file: has no path' })
   t.throws(() => parseChardev('--serial', 'off=1'), { message: '--serial: off: takes no value' })

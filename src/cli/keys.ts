@@ -65,7 +65,7 @@ const rateLimiterKeys: OptionKeys = Object.fromEntries(
 const pciKeys: OptionKeys = {
   iommu: { field: 'iommu', kind: toggle },
   pci_segment: { field: 'pci_segment', kind: number },
-  pci_device_id: { field: 'pci_device_id', kind: number },
+  pci_device_id: { field: 'pci_device_id', kind: number, help: 'slot on PCI, 1 to 31 [the lowest that is free]' },
 }
 
 const imageTypes = { raw: 'Raw', qcow2: 'Qcow2', vhd: 'FixedVhd', vhdx: 'Vhdx', vmdk: 'Vmdk' }
@@ -116,7 +116,7 @@ export const netKeys: OptionKeys = {
 
 export const rngKeys: OptionKeys = {
   src: { field: 'src', kind: path, help: 'where random bytes come from [/dev/urandom]' },
-  iommu: { field: 'iommu', kind: toggle },
+  ...pciKeys,
 }
 
 export const platformKeys: OptionKeys = {

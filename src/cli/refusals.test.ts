@@ -172,5 +172,6 @@ const wrongValues: Readonly<Record<string, readonly string[]>> = {
 /** Everything else is refused: nought, or more than there can be. */
 const takenAtTheEnds: ReadonlySet<string> = new Set([
   ...['--cpus boot=1', '--cpus max=1', '--disk num_queues=1', '--disk pci_segment=0', '--net pci_segment=0'],
+  ...['--disk pci_device_id=1', '--net pci_device_id=1', '--rng pci_device_id=1', '--rng pci_segment=0'],
   ...['--memory hotplug_size=0', '--memory hotplugged_size=0', '--platform num_pci_segments=1'],
 ])

@@ -3,6 +3,7 @@ import { totalmem } from 'node:os'
 import { resolve } from 'node:path'
 import { checkQueueSize, checkUnique, fail, failConflict } from './checks.ts'
 import { checkNet } from './net-rules.ts'
+import { checkSlots } from './pci-slots.ts'
 import type { VmConfig } from './vm-config.ts'
 
 const mebibyte = 1024 * 1024
@@ -23,6 +24,7 @@ export function checkRules(config: VmConfig): void {
   checkIds('--disk', config.disks)
   checkIds('--net', config.net)
   checkUnique('--net', 'id', [...config.disks, ...config.net].map(idOf))
+  checkSlots(config)
   checkPlatform(config.platform)
 }
 

@@ -1,10 +1,11 @@
 import { resolve } from 'node:path'
 import { randomBytes } from '../util/random.ts'
+import { withSlots } from './pci-slots.ts'
 import type { NetConfig, VmConfig } from './vm-config.ts'
 
 /** The configuration with all that is chosen for a machine when it is made: the same machine can be made from it again. */
 export function settled(config: VmConfig): VmConfig {
-  return { ...config, net: config.net.map(withMac) }
+  return withSlots({ ...config, net: config.net.map(withMac) })
 }
 
 /** Paths as they are from anywhere. */

@@ -36,15 +36,15 @@ const unused: Readonly<Record<string, Readonly<Record<string, Predicate>>>> = {
     ...{ iommu: isOff, vhost_user: isOff, vhost_socket: never, rate_limiter_config: never, rate_limit_group: never },
     ...{ queue_affinity: isEmptyList, backing_files: isOff, disable_io_uring: isOff, disable_aio: isOff },
     // The whole file is locked, and with it every range.
-    ...{ lock_granularity: is('Full', 'ByteRange'), pci_segment: isZero, pci_device_id: never },
+    ...{ lock_granularity: is('Full', 'ByteRange'), pci_segment: isZero },
   },
   net: {
     ...{ iommu: isOff, vhost_user: isOff, vhost_socket: never, vhost_mode: is('Client'), rate_limiter_config: never },
-    ...{ pci_segment: isZero, pci_device_id: never },
+    pci_segment: isZero,
   },
-  rng: { iommu: isOff, id: never, pci_segment: isZero, pci_device_id: never },
+  rng: { iommu: isOff, id: never, pci_segment: isZero },
   serial: { iommu: isOff, socket: never },
-  console: { iommu: isOff, socket: never, id: never, pci_segment: isZero, pci_device_id: never },
+  console: { iommu: isOff, socket: never, id: never, pci_segment: isZero },
   platform: {
     ...{ num_pci_segments: value => value === 1, iommu_segments: isEmptyList },
     ...{ iommu_address_width_bits: value => value === 64, iommufd_fd: never },

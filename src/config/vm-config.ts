@@ -12,6 +12,8 @@ import { flagOf, withoutUnused } from './unsupported.ts'
 const size = z.number().check(z.int(), z.gte(0), z.lte(Number.MAX_SAFE_INTEGER))
 const count = z.number().check(z.int(), z.gte(0), z.lte(0xffff_ffff))
 const text = z.string().check(z.minLength(1))
+/** The slot on PCI; the machine chooses one where it is absent, see settle.ts. */
+const pciDeviceId = z.optional(count)
 
 export const cpusSchema = z.strictObject({
   boot_vcpus: z._default(count, 1),
@@ -56,6 +58,7 @@ export const diskSchema = z.strictObject({
   sparse: z._default(z.boolean(), true),
   /** Unknown is what clients write that leave it to us: raw, unless the image claims something else. */
   image_type: z._default(z.enum(['Raw', 'Unknown']), 'Raw'),
+  pci_device_id: pciDeviceId,
 })
 
 export const netSchema = z.strictObject({
@@ -72,12 +75,14 @@ export const netSchema = z.strictObject({
   offload_tso: z._default(z.boolean(), true),
   offload_ufo: z._default(z.boolean(), true),
   offload_csum: z._default(z.boolean(), true),
+  pci_device_id: pciDeviceId,
 })
 
-export const rngSchema = z.strictObject({ src: z._default(text, '/dev/urandom') })
+export const rngSchema = z.strictObject({ src: z._default(text, '/dev/urandom'), pci_device_id: pciDeviceId })
 
 export const serialModes = ['Off', 'Null', 'Tty', 'File'] as const
 const chardevSchema = z.strictObject({ mode: z.enum(serialModes), file: z.optional(text) })
+const consoleSchema = z.extend(chardevSchema, { pci_device_id: pciDeviceId })
 
 export const platformSchema = z.strictObject({
   serial_number: z.optional(z.string()),
@@ -93,7 +98,7 @@ export const vmConfigSchema = z.strictObject({
   net: z._default(z.array(netSchema), []),
   rng: z._default(rngSchema, rngSchema.parse({}, seldomChecked)),
   serial: z._default(chardevSchema, { mode: 'Null' }),
-  console: z._default(chardevSchema, { mode: 'Tty' }),
+  console: z._default(consoleSchema, { mode: 'Tty' }),
   platform: z._default(platformSchema, platformSchema.parse({}, seldomChecked)),
 })
 

@@ -3,10 +3,12 @@ import { cpus, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import { buildElf, word } from '../boot/testing/elf-builder.ts'
+import { settled } from '../config/settle.ts'
 import { parseVmConfig } from '../config/vm-config.ts'
 import { loadAll, saveAll } from '../state/walk.ts'
 import { type BuildOptions, buildMachine } from './build.ts'
 import type { CpuFingerprint } from './cpu-fingerprint.ts'
+import { unheard } from './testing/unheard.ts'
 
 const kernelAddress = 0x10_0000
 const tscAdjust = 1 << 1
@@ -26,24 +28,14 @@ async function aMachine(t: ExecutionContext, { addressBits = 46, template, optio
   writeFileSync(kernel, buildElf({ segments, notes: [{ contents: word(kernelAddress) }] }))
   const file = join(place, 'template.json')
   if (template !== undefined) writeFileSync(file, JSON.stringify(template))
-  const config = parseVmConfig({
-    payload: { kernel },
-    cpus: { boot_vcpus: 2, max_phys_bits: addressBits, ...(template === undefined ? {} : { template: file }) },
-    ...{ memory: { size: 64 * 1024 * 1024 }, console: { mode: 'Off' } },
-  })
-  const nothing = () => {}
-  const events = {
-    ...{
-      powerOff: nothing,
-      reset: nothing,
-      crash: nothing,
-      memoryLost: nothing,
-      debugCode: nothing,
-      needsReset: nothing,
-      quit: nothing,
-    },
-  }
-  const machine = await buildMachine(config, events, options)
+  const config = settled(
+    parseVmConfig({
+      payload: { kernel },
+      cpus: { boot_vcpus: 2, max_phys_bits: addressBits, ...(template === undefined ? {} : { template: file }) },
+      ...{ memory: { size: 64 * 1024 * 1024 }, console: { mode: 'Off' } },
+    }),
+  )
+  const machine = await buildMachine(config, unheard, options)
   t.teardown(() => machine.components.close())
   await machine.components.pause()
   return { machine, components: machine.components.components, file, place }

@@ -5,7 +5,6 @@ import { openTap, tapOffloads } from '../backends/tap.native.ts'
 import type { DiskConfig, NetConfig, VmConfig } from '../config/vm-config.ts'
 import type { KvmVirtualMachine } from '../hypervisor/kvm.native.ts'
 import type { InterruptRoutes } from '../interrupts/routes.ts'
-import { BarAllocator } from '../pci/bar-allocator.ts'
 import { PciFunction } from '../pci/function.ts'
 import { ConfigPorts, PciSegment } from '../pci/segment.ts'
 import { VirtioBlk } from '../virtio/blk.ts'
@@ -13,7 +12,6 @@ import { VirtioConsole } from '../virtio/console.ts'
 import type { VirtioDevice } from '../virtio/device.ts'
 import { createBlockBackend, createMailboxBackend, createNetBackend } from '../virtio/engines.native.ts'
 import { netFeatures, VirtioNet } from '../virtio/net.ts'
-import { virtioBar } from '../virtio/pci-layout.ts'
 import { VirtioPciTransport } from '../virtio/pci-transport.ts'
 import { VirtioRng } from '../virtio/rng.ts'
 import { openChardev } from './chardevs.ts'
@@ -25,6 +23,8 @@ export interface PciDevicesOptions {
   readonly vm: KvmVirtualMachine
   readonly routes: InterruptRoutes
   readonly segments: readonly PciSegmentDescription[]
+  /** Where the BAR of a slot's function is at power-on. */
+  barAddress(slot: number): number
   /** Where configuration mechanism 1 is. */
   readonly configPort: number
   /** A device does nothing more until its driver resets it. */
@@ -39,7 +39,7 @@ const hostBridge = {
   ...{ subsystemVendor: 0, subsystem: 0 },
 }
 
-/** The PCI segment and the devices in it, in Cloud Hypervisor's order: console, disks, network, random source. */
+/** The PCI segment and the devices in it, each in the slot that its configuration names. */
 export async function addPciDevices(options: PciDevicesOptions): Promise<void> {
   const { config, components, vm, segments } = options
   const [first] = segments
@@ -48,8 +48,8 @@ export async function addPciDevices(options: PciDevicesOptions): Promise<void> {
   const ports = components.add(new ConfigPorts(first.ecamAddress, 1))
   vm.bus.map('pio', options.configPort, ports)
   segment.plug(0, components.add(new PciFunction('__host_bridge', segment.configSpace(0, hostBridge), vm.bus)))
-  const bars = new BarAllocator(first.mmio64.first, first.mmio64.last + 1)
-  const plug = (device: VirtioDevice) => {
+  const plug = (device: VirtioDevice, slot: number | undefined) => {
+    if (slot === undefined) throw new RangeError(`${device.name} has no slot: its configuration is not settled`)
     components.add(device)
     components.add(
       new VirtioPciTransport({
@@ -58,16 +58,18 @@ export async function addPciDevices(options: PciDevicesOptions): Promise<void> {
         bus: vm.bus,
         router: options.routes,
         doorbells: vm.doorbells,
-        barAddress: bars.allocate(virtioBar.sizeBytes, virtioBar.alignment),
+        slot,
+        barAddress: options.barAddress(slot),
         createEventFd: () => vm.createEventFd(),
         onNeedsReset: reason => options.onNeedsReset(device.name, reason),
       }),
     )
   }
-  if (config.console.mode !== 'Off') plug(await consoleOf(config, vm, options.onEnd))
-  for (const disk of config.disks) plug(diskOf(disk, vm))
-  for (const card of config.net) plug(cardOf(card, vm))
-  plug(await randomSourceOf(config.rng.src, vm))
+  const { console, disks, net, rng } = config
+  if (console.mode !== 'Off') plug(await consoleOf(config, vm, options.onEnd), console.pci_device_id)
+  for (const disk of disks) plug(diskOf(disk, vm), disk.pci_device_id)
+  for (const card of net) plug(cardOf(card, vm), card.pci_device_id)
+  plug(await randomSourceOf(rng.src, vm), rng.pci_device_id)
 }
 
 async function consoleOf(config: VmConfig, vm: KvmVirtualMachine, onEnd: () => void): Promise<VirtioDevice> {

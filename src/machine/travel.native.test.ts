@@ -8,6 +8,7 @@ import { acpiGedState } from '../devices/acpi-ged-state.ts'
 import { loadAll, saveAll } from '../state/walk.ts'
 import { buildMachine } from './build.ts'
 import { stateSchemas } from './state-schemas.ts'
+import { unheard } from './testing/unheard.ts'
 
 /** With every kind of component but a card, which needs a network of the host's. */
 function aConfig(t: ExecutionContext) {
@@ -28,19 +29,7 @@ function aConfig(t: ExecutionContext) {
 }
 
 async function build(t: ExecutionContext, config: ReturnType<typeof aConfig>) {
-  const nothing = () => {}
-  const events = {
-    ...{
-      powerOff: nothing,
-      reset: nothing,
-      crash: nothing,
-      memoryLost: nothing,
-      debugCode: nothing,
-      needsReset: nothing,
-      quit: nothing,
-    },
-  }
-  const machine = await buildMachine(config, events)
+  const machine = await buildMachine(config, unheard)
   t.teardown(() => machine.components.close())
   await machine.components.pause()
   return machine

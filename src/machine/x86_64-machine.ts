@@ -28,6 +28,7 @@ import { InterruptRoutes } from '../interrupts/routes.ts'
 import { createRamImageWriter, type RamSource } from '../memory/ram-image.native.ts'
 import {
   addressMap,
+  barAddress,
   type DeviceArea,
   deviceArea,
   ioapicPins,
@@ -101,6 +102,7 @@ export class X86Machine implements BuiltMachine {
       vm,
       routes: ioapic.routes,
       segments: machine.#segments(),
+      barAddress: slot => barAddress(machine.#area, slot),
       configPort: portMap.pciConfigAddress,
       onNeedsReset: (device, reason) => events.needsReset(device, reason),
       onEnd: () => events.quit(),
@@ -267,7 +269,7 @@ export class X86Machine implements BuiltMachine {
     this.#map('pio', portMap.acpiControl, new AcpiPower(events))
     const timer = this.components.add(new AcpiPmTimer())
     timer.mappedAt(this.#vm.bus.map('pio', portMap.acpiPmTimer, timer))
-    this.#ged = this.#map('mmio', this.#area.platformMmio, new AcpiGed(ioapic.line(pinMap.ged)))
+    this.#ged = this.#map('mmio', this.#area.platform.ged, new AcpiGed(ioapic.line(pinMap.ged)))
     this.components.add(this.#generationId)
     this.components.add(this.#guestClock)
     if (serial.mode === 'Off') return
@@ -342,7 +344,7 @@ export class X86Machine implements BuiltMachine {
   #acpiTables() {
     const { cpus, serial } = this.#config
     const hasSerial = serial.mode !== 'Off'
-    const { platformMmio } = this.#area
+    const { platform } = this.#area
     return buildAcpiTables({
       address: addressMap.rsdp,
       end: addressMap.vmClock,
@@ -352,9 +354,9 @@ export class X86Machine implements BuiltMachine {
         isEnabled: true,
       })),
       segments: this.#segments(),
-      platformMmio: { first: platformMmio, last: platformMmio + addressMap.platformMmioBytes - 1 },
+      platformMmio: platform,
       serial: hasSerial ? { port: portMap.serial, interrupt: pinMap.serial } : undefined,
-      ged: { address: platformMmio, interrupt: pinMap.ged },
+      ged: { address: platform.ged, interrupt: pinMap.ged },
       hardware: { controlPort: portMap.acpiControl, resetValue: acpiResetValue },
       interrupts: {
         lapicAddress: addressMap.lapic,

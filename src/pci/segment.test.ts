@@ -176,21 +176,32 @@ test('a read with side effects has them once, through the ports as well', t => {
   t.deepEqual(pci.reads, ['128/4', '130/2'])
 })
 
-test('a function plugged later is there, and slots are given from the lowest', t => {
+test('a function plugged later is there, and one that is unplugged is not', t => {
   const { segment, plug, guest, bus, select } = aSegment()
   plug(0, 0x1041)
   plug(2, 0x1042)
-  t.is(segment.freeSlot(), 1)
   select(1, 0)
   t.is(bus.read('pio', dataPort, 4), 0xffff_ffff)
   plug(1, 0x1043)
   t.is(bus.read('pio', dataPort, 4), 0x1043_1af4)
   t.is(guest(1).read(pciHeader.device, 2), 0x1043)
-  for (let slot = 3; slot < 32; slot += 1) plug(segment.freeSlot(), 0x1044)
-  t.throws(() => segment.freeSlot(), {
-    code: 'ERR_RESOURCE_EXHAUSTED',
-    message: 'no PCI slots left: segment __pci0 has 32',
-  })
+  t.throws(() => plug(1, 0x1044), { instanceOf: RangeError, message: 'slot 1 of __pci0 is taken' })
+  segment.unplug(1)
+  segment.unplug(1)
+  t.is(bus.read('pio', dataPort, 4), 0xffff_ffff)
+  for (const width of widths) t.is(guest(1).read(pciHeader.vendor, width), ones(width))
+  t.is(guest(2).read(pciHeader.vendor, 4), 0x1042_1af4)
+})
+
+test('what takes the slot of another finds nothing of it there', t => {
+  const { segment, plug, guest } = aSegment()
+  plug(1, 0x1043)
+  guest(1).write(0x3c, 1, 0x0b)
+  segment.unplug(1)
+  guest(1).write(0x3c, 1, 0x0c)
+  plug(1, 0x1044)
+  t.is(guest(1).read(pciHeader.vendor, 4), 0x1044_1af4)
+  t.is(guest(1).read(0x3c, 1), 0)
 })
 
 test('a reset of the ports selects nothing', async t => {

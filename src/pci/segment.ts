@@ -3,12 +3,11 @@ import type { AccessWidth, RegisterWindow, Span } from '../bus/registers.ts'
 import { saved, stateless } from '../state/carried.ts'
 import type { Component } from '../state/component.ts'
 import { readUint, writeUint } from '../util/bytes.ts'
-import { TsvmmError } from '../util/errors.ts'
 import { configPortsState } from './config-ports-state.ts'
 import { ConfigSpace, configSpaceBytes, type PciIdentity } from './config-space.ts'
 import type { PciFunction } from './function.ts'
 
-export const slotsPerSegment = 32
+const slotsPerSegment = 32
 const functionsPerSlot = 8
 const busBytes = slotsPerSegment * functionsPerSlot * configSpaceBytes
 
@@ -43,17 +42,15 @@ export class PciSegment implements Component, RegisterWindow {
     return new ConfigSpace(this.bytes.subarray(offset, offset + configSpaceBytes), identity)
   }
 
-  /** The lowest slot that is free. Throws ERR_RESOURCE_EXHAUSTED. */
-  freeSlot(): number {
-    for (let slot = 0; slot < slotsPerSegment; slot += 1) if (!this.#slots.has(slot)) return slot
-    const reason = `segment ${this.name} has ${slotsPerSegment}`
-    throw new TsvmmError('ERR_RESOURCE_EXHAUSTED', { what: 'PCI slots', reason })
+  plug(slot: number, pciFunction: PciFunction, trappedReads: Slot['trappedReads'] = []): void {
+    if (this.#slots.has(slot)) throw new RangeError(`slot ${slot} of ${this.name} is taken`)
+    this.#slots.set(slot, { function: pciFunction, trappedReads })
+    this.#showSlots()
   }
 
-  plug(slot: number, pciFunction: PciFunction, trappedReads: Slot['trappedReads'] = []): void {
-    this.#slots.set(slot, { function: pciFunction, trappedReads })
-    this.spans = [...this.#slots].sort(([a], [b]) => a - b).flatMap(([index, each]) => spansOf(index, each))
-    this.#mapped.updateSpans()
+  /** From now on there is nothing. */
+  unplug(slot: number): void {
+    if (this.#slots.delete(slot)) this.#showSlots()
   }
 
   read(offset: number, width: AccessWidth): number {
@@ -72,6 +69,11 @@ export class PciSegment implements Component, RegisterWindow {
 
   async close(): Promise<void> {
     this.#mapped.unmap()
+  }
+
+  #showSlots(): void {
+    this.spans = [...this.#slots].sort(([a], [b]) => a - b).flatMap(([index, each]) => spansOf(index, each))
+    this.#mapped.updateSpans()
   }
 
   #decode(offset: number): { target: PciFunction | undefined; register: number } {

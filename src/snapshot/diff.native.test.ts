@@ -9,8 +9,9 @@ import { PlainMachine, plainPages } from './testing/plain-machine.native.ts'
 test('configurations and components differ field by field', async t => {
   const place = mkdtempSync(join(tmpdir(), 'tsvmm-diff-'))
   t.teardown(() => rmSync(place, { recursive: true, force: true }))
-  const first = await saveBuiltMachine(place, 'first', { console: { mode: 'Off' } })
-  const second = await saveBuiltMachine(place, 'second', { console: { mode: 'Null' } })
+  const rng = { pci_device_id: 2 }
+  const first = await saveBuiltMachine(place, 'first', { rng, console: { mode: 'Off', pci_device_id: 1 } })
+  const second = await saveBuiltMachine(place, 'second', { rng, console: { mode: 'Null' } })
   const { config, components, memory } = await diffSnapshots(first, second)
   t.deepEqual(config, [{ field: 'console.mode', first: '"Off"', second: '"Null"' }])
   const console = components.filter(({ onlyIn }) => onlyIn !== undefined)

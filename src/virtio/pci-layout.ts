@@ -5,7 +5,6 @@ import { commonConfigBytes } from './common-config.ts'
 /** BAR 0, laid out as Cloud Hypervisor's. */
 export const virtioBar = {
   sizeBytes: 0x8_0000,
-  alignment: 0x80_0000,
   common: 0x0,
   isr: 0x2000,
   device: 0x4000,

@@ -26,6 +26,8 @@ export interface PciTransportOptions {
   readonly bus: Bus
   readonly router: MsiRouter
   readonly doorbells: Doorbells
+  /** On PCI, and where the BAR is at power-on. */
+  readonly slot: number
   readonly barAddress: number
   createEventFd(): EventFd
   /** The driver broke the device, or the host cannot serve it: it does nothing more until the driver resets it. */
@@ -75,7 +77,7 @@ export class VirtioPciTransport implements Component, RegisterWindow {
       onReset: () => this.#beginReset(),
       onReady: () => this.#start(),
     })
-    this.slot = segment.freeSlot()
+    this.slot = options.slot
     const config = segment.configSpace(this.slot, identityOf(device.type))
     const access = new PciConfigAccess(config, addStructures(config, device.config.length), this)
     this.#msix = new Msix({

@@ -2,8 +2,10 @@ import { mkdtempSync, openSync, rmSync, writeFileSync, writeSync } from 'node:fs
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test from 'ava'
+import { settled } from '../config/settle.ts'
 import { parseVmConfig } from '../config/vm-config.ts'
 import { buildMachine } from '../machine/build.ts'
+import { unheard } from '../machine/testing/unheard.ts'
 import { Lineage } from '../snapshot/lineage.ts'
 import { saveMachine } from '../snapshot/save.ts'
 import { Vm } from './vm.ts'
@@ -15,10 +17,10 @@ test('a whole machine is restored on demand, saved again, and ends where its mem
   const next = join(place, 'two')
   const kernel = join(place, 'kernel')
   writeFileSync(kernel, 'no kernel at all')
-  const config = parseVmConfig({ payload: { kernel }, memory: { size: 16 * 1024 * 1024 }, console: { mode: 'Off' } })
-  const nothing = () => {}
-  const ends = { powerOff: nothing, reset: nothing, crash: nothing, memoryLost: nothing, quit: nothing }
-  const machine = await buildMachine(config, { ...ends, debugCode: nothing, needsReset: nothing })
+  const config = settled(
+    parseVmConfig({ payload: { kernel }, memory: { size: 16 * 1024 * 1024 }, console: { mode: 'Off' } }),
+  )
+  const machine = await buildMachine(config, unheard)
   try {
     await t.throwsAsync(machine.load(), { code: 'ERR_KERNEL_FORMAT' })
     await machine.components.pause()

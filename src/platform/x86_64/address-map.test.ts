@@ -1,6 +1,6 @@
 import test from 'ava'
 import fc from 'fast-check'
-import { addressMap, deviceArea, memoryMap, memoryTypes, ramRanges } from './address-map.ts'
+import { addressMap, barAddress, deviceArea, memoryMap, memoryTypes, ramRanges } from './address-map.ts'
 
 const mebibyte = 1024 * 1024
 const gibibyte = 1024 * mebibyte
@@ -37,6 +37,22 @@ test('the device area is behind RAM and ends where the registers of the platform
   t.is(deviceArea(512 * mebibyte, 46).start, 4 * gibibyte)
   t.is(deviceArea(4 * gibibyte + 2 * mebibyte, 46).start, 6 * gibibyte)
   t.is(deviceArea(512 * mebibyte, 46).end, 0x3fff_fff0_0000)
+})
+
+test("the platform's registers and the BARs of its devices are where Cloud Hypervisor has them", t => {
+  const area = deviceArea(512 * mebibyte, 46)
+  t.deepEqual(area.platform, {
+    ...{ first: 0x3fff_fff0_0000, last: 0x3fff_ffff_ffff },
+    ...{ pciHotplug: 0x3fff_ffff_ffd8, ged: 0x3fff_ffff_ffc8 },
+  })
+  t.is(barAddress(area, 1), 0x3fff_ff80_0000)
+  t.is(barAddress(area, 2), 0x3fff_ff00_0000)
+  t.is(barAddress(area, 31), 0x3fff_f080_0000)
+})
+
+test('the least of device areas has room for a BAR in every slot', t => {
+  const area = deviceArea(59 * gibibyte, 36)
+  t.true(barAddress(area, 31) >= area.start)
 })
 
 test('RAM beyond the address bits is refused by name', t => {

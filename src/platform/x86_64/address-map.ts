@@ -1,5 +1,6 @@
 /** Where everything lies in an x86-64 guest: Cloud Hypervisor's map, so that its guests and snapshots find theirs. */
 
+import { alignDown } from '../../util/bytes.ts'
 import { TsvmmError } from '../../util/errors.ts'
 
 const mebibyte = 1024 * 1024
@@ -74,7 +75,15 @@ export interface DeviceArea {
   readonly start: number
   /** One past the last byte. */
   readonly end: number
-  readonly platformMmio: number
+  readonly platform: PlatformRegisters
+}
+
+/** Where the platform's own devices have their registers, at the end of the address space. */
+export interface PlatformRegisters {
+  readonly first: number
+  readonly last: number
+  readonly pciHotplug: number
+  readonly ged: number
 }
 
 /**
@@ -85,12 +94,31 @@ export function deviceArea(ramBytes: number, physicalBits: number): DeviceArea {
   const above = Math.max(0, ramBytes - addressMap.mmio32Start)
   const start = Math.ceil((addressMap.ramAbove4Gib + above) / gibibyte) * gibibyte
   // Numbers are exact to 2^53; no CPU of today has more address bits than 52.
-  const platformMmio = 2 ** physicalBits - addressMap.platformMmioBytes
-  if (start >= platformMmio) {
+  const end = 2 ** physicalBits - addressMap.platformMmioBytes
+  if (start >= end) {
     const reason = `size: ${ramBytes} bytes leave no room for devices in ${physicalBits} address bits`
     throw new TsvmmError('ERR_MEMORY', { reason })
   }
-  return { start, end: platformMmio, platformMmio }
+  return { start, end, platform: platformRegisters(end) }
+}
+
+/**
+ * Cloud Hypervisor hands them out from the end downwards: to memory hotplug 0x18 bytes, to PCI hotplug 0x10, to CPU hotplug
+ * 0xc, to the event device one, each aligned to 4.
+ */
+function platformRegisters(first: number): PlatformRegisters {
+  const end = first + addressMap.platformMmioBytes
+  return { first, last: end - 1, pciHotplug: end - 0x28, ged: end - 0x38 }
+}
+
+const barAlignment = 8 * mebibyte
+
+/**
+ * Where the first BAR of the function in a PCI slot is at power-on: a place of its own for each slot, the same in whatever
+ * order the slots are filled and in every machine that has this one's state. Without gaps it is Cloud Hypervisor's.
+ */
+export function barAddress({ end }: DeviceArea, slot: number): number {
+  return alignDown(end, barAlignment) - (slot - 1) * barAlignment
 }
 
 /** Types of an e820 or PVH memory map entry. */

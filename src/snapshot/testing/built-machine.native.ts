@@ -1,7 +1,9 @@
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { settled } from '../../config/settle.ts'
 import { parseVmConfig, type VmConfigInput } from '../../config/vm-config.ts'
 import { buildMachine } from '../../machine/build.ts'
+import { unheard } from '../../machine/testing/unheard.ts'
 import { Lineage } from '../lineage.ts'
 import { saveMachine } from '../save.ts'
 import type { SnapshotOptions } from '../write.ts'
@@ -16,23 +18,11 @@ export async function saveBuiltMachine(
   const path = join(place, name)
   const kernel = join(place, 'kernel')
   writeFileSync(kernel, 'no kernel at all')
-  const config = parseVmConfig({ payload: { kernel }, memory: { size: 16 * 1024 * 1024 }, ...more })
-  const nothing = () => {}
-  const events = {
-    ...{
-      powerOff: nothing,
-      reset: nothing,
-      crash: nothing,
-      memoryLost: nothing,
-      debugCode: nothing,
-      needsReset: nothing,
-      quit: nothing,
-    },
-  }
-  const machine = await buildMachine(config, events)
+  const config = settled(parseVmConfig({ payload: { kernel }, memory: { size: 16 * 1024 * 1024 }, ...more }))
+  const machine = await buildMachine(config, unheard)
   try {
     // The tables come first.
-    await machine.load().catch(nothing)
+    await machine.load().catch(() => {})
     await machine.components.pause()
     const { components } = machine.components
     const { ram } = machine

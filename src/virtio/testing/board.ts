@@ -50,7 +50,7 @@ export function aBoard<D extends VirtioDevice>(device: D, options: BoardOptions 
   const broken: string[] = []
   const memory = options.memory ?? new SoftwareMemory(ram)
   const transport = new VirtioPciTransport({
-    ...{ device, segment, bus, doorbells, barAddress },
+    ...{ device, segment, bus, doorbells, slot: 0, barAddress },
     router: options.router ?? new InterruptRoutes(gateway, pins),
     createEventFd: options.createEventFd ?? (() => gateway.createEventFd()),
     onNeedsReset: reason => broken.push(reason),
