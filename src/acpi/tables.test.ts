@@ -143,6 +143,17 @@ test('what the guest is told of its identity is where drivers look for it', t =>
   t.regex(source, /If \(\(Local0 & 0x20\)\)\s+\{\s+Notify \(\\_SB\.VCLK, 0x80\)/)
 })
 
+test('every slot but the bridge’s can be ejected, and the event asks which have changed', t => {
+  const { source } = recompile('DSDT', find(buildAcpiTables(aMachine()), 'DSDT').bytes)
+  t.is(source.match(/Method \(_EJ0, 1, Serialized\)/g)?.length, 31)
+  t.regex(source, /OperationRegion \(PCST, SystemMemory, 0x00003FFFFFFFFFD8, 0x10\)/)
+  t.regex(source, /PCIU, {3}32,\s+PCID, {3}32,\s+B0EJ, {3}32,\s+PSEG, {3}32/)
+  t.regex(source, /Device \(S031\)[\s\S]*?_SUN, 0x1F\)[\s\S]*?_ADR, 0x001F0000\)[\s\S]*?PHPR\.PCEJ \(0x1F, Zero\)/)
+  t.regex(source, /If \(\(Arg0 & 0x80000000\)\)\s+\{\s+Notify \(S031, Arg1\)/)
+  t.regex(source, /PSEG = Zero\s+DVNT \(\\_SB\.PHPR\.PCIU, One\)\s+DVNT \(\\_SB\.PHPR\.PCID, 0x03\)/)
+  t.regex(source, /If \(\(Local0 & 0x04\)\)\s+\{\s+\\_SB\.PHPR\.PSCN \(\)/)
+})
+
 test('thousands of processors fit, and what does not is refused', t => {
   t.notThrows(() => buildAcpiTables(aMachine({ processors: 4096 })))
   t.throws(() => buildAcpiTables({ ...aMachine({ processors: 254 }), end: 0xa1000 }), {

@@ -1,4 +1,6 @@
 import test from 'ava'
+import { InterruptRoutes } from '../interrupts/routes.ts'
+import { FakeGateway } from '../interrupts/testing/fake-gateway.ts'
 import { pciHeader } from '../pci/config-space.ts'
 import { holdsItsState, moveState } from '../state/testing/round-trip.ts'
 import { deviceStatus } from './common-config.ts'
@@ -323,9 +325,38 @@ test('closing gives everything back, in any state, and twice is once', async t =
     t.is(doorbells.attached.size, 0)
     t.is(gateway.attached.size, 0)
     t.true(gateway.eventFds.every(each => each.isClosed))
-    t.is(driver.pci.read(pciHeader.vendor, 2), 0x1af4, 'its slot is the segment’s')
+    t.is(driver.pci.read(pciHeader.vendor, 2), 0xffff, 'its slot is empty')
     t.is(driver.status, 0xff, state)
   }
+})
+
+test('a device that is being closed is out of the guest’s sight at once, and is not started again', async t => {
+  const { device, driver, queues, transport, doorbells } = aTransport()
+  await driver.begin(queues)
+  device.backend.holdStops()
+  const closed = transport.close()
+  t.is(driver.pci.read(pciHeader.vendor, 2), 0xffff)
+  t.is(driver.status, 0xff)
+  t.is(doorbells.attached.size, 0)
+  transport.resume()
+  await device.backend.release()
+  await closed
+  t.is(device.backend.starts, 1)
+  t.true(device.backend.isClosed)
+})
+
+test('a transport that cannot be made leaves nothing behind', t => {
+  const gateway = new FakeGateway()
+  const options = { router: new InterruptRoutes(gateway, 24), createEventFd: () => gateway.createEventFd() }
+  // Three vectors, two doorbells, and what nobody listens to.
+  for (let descriptors = 0; descriptors < 6; descriptors += 1) {
+    gateway.descriptorsLeft = descriptors
+    t.throws(() => aBoard(new FakeDevice(), options), { message: 'eventfd: no more' })
+    t.true(gateway.eventFds.every(each => each.isClosed))
+  }
+  gateway.descriptorsLeft = 7
+  t.notThrows(() => aBoard(new FakeDevice(), options))
+  t.is(options.router.allocate().gsi, 24 + 3)
 })
 
 test('a running device goes on in another machine where it was', async t => {

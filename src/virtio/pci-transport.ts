@@ -44,6 +44,7 @@ export class VirtioPciTransport implements Component, RegisterWindow {
   readonly slot: number
   readonly #device: VirtioDevice
   readonly #onNeedsReset: (reason: string) => void
+  readonly #segment: PciSegment
   readonly #function: PciFunction
   readonly #msix: Msix
   readonly #common: CommonConfig
@@ -58,17 +59,20 @@ export class VirtioPciTransport implements Component, RegisterWindow {
   #reset: Promise<void> | undefined
   #closed: Promise<void> | undefined
 
+  /** Throws where the host has no more of what it takes; nothing of it is left then. */
   constructor(options: PciTransportOptions) {
     const { device, segment } = options
+    using opened = new DisposableStack()
     this.name = `_virtio-pci-${device.name}`
     this.#device = device
     this.#onNeedsReset = reason => options.onNeedsReset(reason)
-    this.#vectors = Array.from({ length: device.queueSizes.length + 1 }, () => options.router.allocate())
+    const open = <R extends { close(): void }>(make: () => R): R => opened.adopt(make(), resource => resource.close())
+    this.#vectors = Array.from({ length: device.queueSizes.length + 1 }, () => open(() => options.router.allocate()))
     this.#doorbells = new QueueDoorbells(
-      device.queueSizes.map(() => options.createEventFd()),
+      device.queueSizes.map(() => open(() => options.createEventFd())),
       options.doorbells,
     )
-    this.#nobody = options.createEventFd()
+    this.#nobody = open(() => options.createEventFd())
     this.#common = new CommonConfig({
       bytes: this.bytes.subarray(virtioBar.common, virtioBar.common + commonConfigBytes),
       queueSizes: device.queueSizes,
@@ -77,6 +81,7 @@ export class VirtioPciTransport implements Component, RegisterWindow {
       onReset: () => this.#beginReset(),
       onReady: () => this.#start(),
     })
+    this.#segment = segment
     this.slot = options.slot
     const config = segment.configSpace(this.slot, identityOf(device.type))
     const access = new PciConfigAccess(config, addStructures(config, device.config.length), this)
@@ -91,13 +96,18 @@ export class VirtioPciTransport implements Component, RegisterWindow {
     segment.plug(this.slot, this.#function, [access.dataRegister])
     device.bind({ configChanged: () => this.#configChanged(), needsReset: reason => this.#needsReset(reason) })
     this.#showDeviceConfig()
+    opened.move()
+  }
+
+  /** `0000:00:04.0`. */
+  get pciAddress(): string {
+    return `0000:00:${this.slot.toString(16).padStart(2, '0')}.0`
   }
 
   describe(): readonly DeviceDescription[] {
-    const pciAddress = `0000:00:${this.slot.toString(16).padStart(2, '0')}.0`
     const { name, backend } = this.#device
     return [
-      { id: this.name, pciAddress },
+      { id: this.name, pciAddress: this.pciAddress },
       { id: name, parent: this.name, counters: backend.counters() },
     ]
   }
@@ -147,11 +157,13 @@ export class VirtioPciTransport implements Component, RegisterWindow {
     return this.#closed
   }
 
+  /** It is out of the guest's sight at once, what it has under way is finished then. */
   async #close(): Promise<void> {
+    this.#segment.unplug(this.slot)
+    await this.#function.close()
     await this.#reset
     await this.#stop()
     this.#device.backend.close()
-    await this.#function.close()
     this.#doorbells.close()
     this.#msix.close()
     this.#nobody.close()

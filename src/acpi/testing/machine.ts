@@ -1,3 +1,4 @@
+import { pciHotplug } from '../pci-hotplug.ts'
 import type { AcpiDescription } from '../tables.ts'
 import { vmClock, vmGenerationId } from '../vm-identity.ts'
 
@@ -37,7 +38,7 @@ export function aMachine(options: MachineOptions = {}): AcpiDescription {
       ioapicAddress: 0xfec0_0000,
       isaInterrupts: [{ number: 4, pin: 4 }],
     },
-    contributions: [vmGenerationId(0xef000), vmClock(range(0xee000, 0x1000))],
+    contributions: [pciHotplug(platformMmio + 0xf_ffd8), vmGenerationId(0xef000), vmClock(range(0xee000, 0x1000))],
   }
 }
 

@@ -43,12 +43,16 @@ export class FakeGateway implements MsiGateway {
   readonly attached = new Set<number>()
   table: readonly ({ readonly gsi: number } & MsiMessage)[] = []
   tableWrites = 0
+  /** How many event descriptors can still be made. */
+  descriptorsLeft = Number.POSITIVE_INFINITY
 
   constructor(gsiLimit = 64) {
     this.gsiLimit = gsiLimit
   }
 
   createEventFd(): FakeEventFd {
+    if (this.descriptorsLeft === 0) throw new Error('eventfd: no more')
+    this.descriptorsLeft -= 1
     const eventFd = new FakeEventFd(100 + this.eventFds.length)
     this.eventFds.push(eventFd)
     return eventFd
