@@ -20,14 +20,15 @@ export function openApi(routes: readonly Route[], root: string): object {
   }
 }
 
-function operation({ path, summary, request, response, unsupported }: Route): object {
+function operation(route: Route): object {
+  const { path, summary, request, unsupported } = route
   return {
     operationId: path.slice(1).replaceAll(/[.-](\w)/g, (_, letter: string) => letter.toUpperCase()),
     summary,
     ...(unsupported === undefined ? {} : { description: 'Not supported yet: answers 501.' }),
     ...(request === undefined ? {} : { requestBody: { required: true, content: contentOf(request, 'input') } }),
     responses: {
-      ...success(response),
+      ...success(route),
       default: {
         description: 'What went wrong, the outermost reason first',
         content: contentOf(errorSchema, 'output'),
@@ -36,11 +37,12 @@ function operation({ path, summary, request, response, unsupported }: Route): ob
   }
 }
 
-function success(response: Route['response']): object {
-  if (response === undefined) return { 204: { description: 'Done' } }
+function success({ response, mayBeSilent }: Pick<Route, 'response' | 'mayBeSilent'>): object {
+  const silence = { 204: { description: 'Done' } }
+  if (response === undefined) return silence
   if (response === 'empty') return { 200: { description: 'Done' } }
   const content = response === 'json' ? { [jsonType]: { schema: { type: 'object' } } } : contentOf(response, 'output')
-  return { 200: { description: 'Done', content } }
+  return { 200: { description: 'Done', content }, ...(mayBeSilent === true ? silence : {}) }
 }
 
 function contentOf(schema: z.ZodMiniType, io: 'input' | 'output'): object {

@@ -1,7 +1,6 @@
 import * as z from 'zod/mini'
 import { withoutUnused } from '../config/unsupported.ts'
-import { type VmConfig, vmConfigSchema } from '../config/vm-config.ts'
-import { TsvmmError } from '../util/errors.ts'
+import { vmConfigSchema } from '../config/vm-config.ts'
 import { seldomChecked } from '../util/issues.ts'
 
 /**
@@ -20,25 +19,6 @@ export function withoutUnknown(config: unknown, onUnknown: (path: string) => voi
     }
   }
   return candidate
-}
-
-/** The lists of devices that can be added to. */
-export type DeviceList = 'disks' | 'net'
-
-/** The configuration with one more device. */
-export function withDevice(given: object, list: DeviceList, device: unknown): object {
-  const devices: unknown = Reflect.get(given, list)
-  return { ...given, [list]: [...(Array.isArray(devices) ? devices : []), device] }
-}
-
-/** The configuration without the device that is named so. Throws ERR_DEVICE_UNKNOWN. */
-export function withoutDevice(given: object, config: VmConfig, id: string): object {
-  for (const list of ['disks', 'net'] as const) {
-    const place = config[list].findIndex(device => device.id === id)
-    const devices: unknown = Reflect.get(given, list)
-    if (place >= 0 && Array.isArray(devices)) return { ...given, [list]: devices.toSpliced(place, 1) }
-  }
-  throw new TsvmmError('ERR_DEVICE_UNKNOWN', { id })
 }
 
 function remove(root: unknown, path: readonly PropertyKey[], key: string): void {

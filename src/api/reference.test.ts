@@ -5,12 +5,13 @@ import { routes } from './routes.ts'
 const page = readFileSync(new URL('../../docs/reference/api.md', import.meta.url), 'utf8')
 
 test('the reference tells of every endpoint', t => {
-  for (const { method, path, summary, response, unsupported } of routes) {
+  for (const { method, path, summary, response, mayBeSilent, unsupported } of routes) {
     if (unsupported !== undefined) {
       t.true(page.includes(`\`${unsupported}\``), `the reference has no ${unsupported}`)
       continue
     }
-    const success = response === undefined ? '204' : response === 'empty' ? '200, empty' : '200'
+    const withBody = mayBeSilent === true ? '200 or 204' : '200'
+    const success = response === undefined ? '204' : response === 'empty' ? '200, empty' : withBody
     t.true(page.includes(`| \`${method} ${path}\` | ${summary} | ${success} |`), `the reference has no ${path}`)
   }
 })

@@ -29,6 +29,7 @@ const statuses: Partial<Record<TsvmmError['code'], number>> = {
   ERR_CONFIG_INVALID: 400,
   ERR_VM_NOT_CREATED: 404,
   ERR_DEVICE_UNKNOWN: 404,
+  ERR_DEVICE_FIXED: 400,
   ERR_NOT_SUPPORTED: 501,
 }
 

@@ -1,11 +1,13 @@
 import * as z from 'zod/mini'
+import type { DeviceList } from '../config/device-ids.ts'
 import { asJson } from '../util/as-json.ts'
 import { TsvmmError } from '../util/errors.ts'
 import { describeIssue, seldomChecked } from '../util/issues.ts'
 import type { Vmm } from '../vmm/vmm.ts'
 import { openApi } from './openapi.ts'
-import { type DeviceList, withDevice, withoutDevice, withoutUnknown } from './read-config.ts'
+import { withoutUnknown } from './read-config.ts'
 import {
+  addedDeviceSchema,
   destinationSchema,
   deviceSchema,
   inspectionSchema,
@@ -46,6 +48,8 @@ export interface Route {
   readonly request?: z.ZodMiniType
   /** What comes back with 200; 204 where absent. */
   readonly response?: z.ZodMiniType | 'json' | 'empty'
+  /** There may be nothing to tell: 204 then. */
+  readonly mayBeSilent?: boolean
   /** What is missing; the request is refused once its body was found right. */
   readonly unsupported?: string
   run(context: ApiContext, body: unknown): unknown
@@ -65,14 +69,17 @@ function later(path: string, request: z.ZodMiniType, summary: string): Route {
   return { method: 'PUT', path, summary, failure: `${unsupported} is not possible`, request, unsupported, run }
 }
 
-/** Adds a device to a machine that does not run. */
+/** Adds a device to the machine, or to the configuration of one that does not run. */
 function add(path: string, list: DeviceList, summary: string, failure: string): Route {
-  const operation = path.slice(1)
   return {
     ...{ method: 'PUT', path, summary, failure, request: deviceSchema },
-    run: (context, body) => {
+    ...{ response: addedDeviceSchema, mayBeSilent: true },
+    run: async (context, body) => {
       if (list === 'net') refuseMissingTap(body)
-      return context.vmm.configure(operation, given => knownParts(context, operation, withDevice(given, list, body)))
+      const known: unknown = Reflect.get(Object(knownParts(context, path.slice(1), { [list]: [body] })), list)
+      const [device]: unknown[] = Array.isArray(known) ? known : []
+      const place = await context.vmm.addDevice(list, device)
+      return place && { id: place.id, bdf: place.pciAddress }
     },
   }
 }
@@ -177,25 +184,13 @@ export const routes: readonly Route[] = [
     response: 'json',
     run: () => openApi(routes, apiRoot),
   },
-  add('/vm.add-disk', 'disks', 'Adds a disk, while the machine does not run', 'The disk could not be added to the VM'),
-  add(
-    '/vm.add-net',
-    'net',
-    'Adds a network card, while the machine does not run',
-    'The card could not be added to the VM',
-  ),
+  add('/vm.add-disk', 'disks', 'Adds a disk', 'The disk could not be added to the VM'),
+  add('/vm.add-net', 'net', 'Adds a network card', 'The card could not be added to the VM'),
   {
-    ...{
-      method: 'PUT',
-      path: '/vm.remove-device',
-      summary: 'Removes a disk or a card, while the machine does not run',
-    },
+    ...{ method: 'PUT', path: '/vm.remove-device', summary: 'Removes a disk or a card; a guest that runs is asked to' },
     failure: 'The device could not be removed from the VM',
     request: removeDeviceSchema,
-    run: ({ vmm }, body) =>
-      vmm.configure('vm.remove-device', (given, config) =>
-        withoutDevice(given, config, removeDeviceSchema.parse(body, seldomChecked).id),
-      ),
+    run: ({ vmm }, body) => vmm.removeDevice(removeDeviceSchema.parse(body, seldomChecked).id),
   },
   {
     ...{ method: 'PUT', path: '/vm.snapshot', summary: 'Saves the machine into a directory' },

@@ -32,6 +32,9 @@ export const vmInfoSchema = z.object({
   device_tree: z.optional(z.record(z.string(), deviceNodeSchema)),
 })
 
+/** Where a device is that was added to a machine that runs. */
+export const addedDeviceSchema = z.object({ id: z.string(), bdf: z.string() })
+
 export const vmCountersSchema = z.record(z.string(), z.record(z.string(), size))
 
 /** Nothing while none is being taken. */

@@ -138,7 +138,7 @@ test('components are listed, and one of them shows its state', async t => {
   await served.put('/vm.create', config)
   await served.put('/vm.boot')
   const register = { name: 'fake-register', state: 'saved', schema: 'fake-register', version: 1 }
-  t.deepEqual((await inspect({})).json, { components: [{ name: 'fake', state: 'stateless' }, register] })
+  t.like((await inspect({})).json, { components: { 0: { name: 'fake', state: 'stateless' }, 1: register } })
   const content = { large: '0x8000000000000000', bytes: '01ff' }
   t.deepEqual((await inspect({ component: 'fake-register' })).json, { components: [{ ...register, content }] })
   t.like(await inspect({ component: 'nothing' }), { status: 404 })
@@ -163,7 +163,7 @@ test('a request cannot reach for descriptors of this process', async t => {
   t.is((await served.put('/vm.add-net', { tap: 'tap0', fds: [5] })).status, 400)
 })
 
-test('devices are added and removed while the machine does not run', async t => {
+test('devices are added and removed, whether the machine runs or not', async t => {
   await using served = await ServedVmm.start()
   t.is((await served.put('/vm.add-disk', { path: 'e' })).status, 404)
   await served.put('/vm.create', config)
@@ -180,7 +180,20 @@ test('devices are added and removed while the machine does not run', async t => 
   t.is((await served.put('/vm.remove-device', { id: '_disk0' })).status, 204)
   t.like((await served.get('/vm.info')).json, { config: { disks: { length: 1, 0: { path: 'e' } } } })
   t.is((await served.put('/vm.boot')).status, 204)
-  t.is((await served.put('/vm.add-disk', { path: 'f' })).status, 501)
+  const added = await served.put('/vm.add-disk', { path: 'f', shade: 'blue' })
+  t.like(added, { status: 200, json: { id: '_disk2', bdf: '0000:00:05.0' } })
+  t.is(served.logged.filter(line => line.includes('vm.add-disk: disks.0.shade is unknown')).length, 2)
+  t.like(await served.put('/vm.add-net', { tap: 'tap1' }), { status: 200, json: { id: '_net3', bdf: '0000:00:06.0' } })
+  t.is((await served.put('/vm.add-disk', { path: 'g', id: '_disk2' })).status, 409)
+  t.is((await served.put('/vm.add-disk', {})).status, 400)
+  t.is((await served.put('/vm.remove-device', { id: '_disk9' })).status, 404)
+  t.like(await served.put('/vm.remove-device', { id: '_disk2' }), { status: 204, text: '' })
+  served.machines.controller.onEject(5)
+  t.like((await served.get('/vm.info')).json, {
+    config: { disks: { length: 1 }, net: { length: 2 } },
+    device_tree: { '_virtio-pci-_net3': { pci_bdf: '0000:00:06.0', children: ['_net3'] } },
+  })
+  t.is((await served.put('/vm.remove-device', { id: '_disk2' })).status, 404)
 })
 
 test('answers have the form that the description promises', async t => {
@@ -189,7 +202,8 @@ test('answers have the form that the description promises', async t => {
   await served.put('/vm.boot')
   for (const { method, path, response } of routes) {
     if (response === undefined || typeof response === 'string') continue
-    const { json } = await served.ask(method, path, method === 'PUT' ? '{}' : undefined)
+    const body = JSON.stringify(path === '/vm.add-disk' ? { path: 'e' } : path === '/vm.add-net' ? { tap: 'tap0' } : {})
+    const { json } = await served.ask(method, path, method === 'PUT' ? body : undefined)
     t.deepEqual(z.safeParse(response, json).error?.issues ?? [], [], path)
   }
 })

@@ -154,7 +154,7 @@ export class ApiServer implements AsyncDisposable {
   async #run(route: Route, bytes: Buffer): Promise<Reply> {
     try {
       const result = await route.run(this.#context, requestedWith(route, bytes))
-      if (route.response === undefined) return { status: 204 }
+      if (route.response === undefined || (route.mayBeSilent === true && result === undefined)) return { status: 204 }
       return route.response === 'empty' ? { status: 200, body: '' } : jsonReply(200, result)
     } catch (error) {
       return errorReply(route.failure, error)

@@ -1,4 +1,4 @@
-import { inspectKeys, restoreKeys, snapshotKeys } from './keys.ts'
+import { diskKeys, inspectKeys, netKeys, removeDeviceKeys, restoreKeys, snapshotKeys } from './keys.ts'
 import type { OptionKeys } from './options.ts'
 
 /** A command that drives a program that serves the API elsewhere. */
@@ -34,6 +34,18 @@ export const remoteCommands: readonly RemoteCommand[] = [
   { name: 'reboot', summary: 'reset it', method: 'PUT', path: '/vm.reboot' },
   { name: 'power-button', summary: 'press its power button', method: 'PUT', path: '/vm.power-button' },
   { name: 'nmi', summary: 'send a non-maskable interrupt to its vCPUs', method: 'PUT', path: '/vm.nmi' },
+  {
+    ...{ name: 'add-disk', summary: 'add a disk; a guest that runs is told', method: 'PUT' },
+    ...{ path: '/vm.add-disk', keys: diskKeys },
+  },
+  {
+    ...{ name: 'add-net', summary: 'add a network card; a guest that runs is told', method: 'PUT' },
+    ...{ path: '/vm.add-net', keys: netKeys },
+  },
+  {
+    ...{ name: 'remove-device', summary: 'remove a disk or a card; a guest that runs is asked to give it up' },
+    ...{ method: 'PUT', path: '/vm.remove-device', keys: removeDeviceKeys },
+  },
   {
     ...{ name: 'snapshot', summary: 'save it into a directory', method: 'PUT', path: '/vm.snapshot' },
     keys: snapshotKeys,

@@ -136,6 +136,10 @@ export const inspectKeys: OptionKeys = {
   component: { field: 'component', kind: text, help: 'one of the list' },
 }
 
+export const removeDeviceKeys: OptionKeys = {
+  id: { field: 'id', kind: text, isRequired: true, help: 'of a disk or a network card' },
+}
+
 export const snapshotKeys: OptionKeys = {
   destination_url: {
     field: 'destination_url',

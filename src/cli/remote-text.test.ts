@@ -21,6 +21,11 @@ test('components are a table, the state of one is JSON', t => {
   t.is(describeAnswer('inspect', { components: [one] }), '{\n  "nowNs": "0x10"\n}')
 })
 
+test('a device that was added is told with where it is', t => {
+  t.is(describeAnswer('add-disk', { id: '_disk1', bdf: '0000:00:05.0' }), '_disk1 at 0000:00:05.0')
+  t.is(describeAnswer('add-net', { id: 'a\u001b', bdf: '0000:00:05.0' }), 'a? at 0000:00:05.0')
+})
+
 test('a machine with everything', t => {
   const info = {
     state: 'Running',

@@ -5,6 +5,7 @@ export function describeAnswer(command: string, answer: unknown): string {
     if (command === 'info') return describeInfo(answer)
     if (command === 'counters') return describeCounters(answer)
     if (command === 'inspect') return describeComponents(answer)
+    if (command === 'add-disk' || command === 'add-net') return table([[`${answer['id']} at ${answer['bdf']}`]])
   }
   return JSON.stringify(answer, null, 2)
 }

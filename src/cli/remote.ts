@@ -3,8 +3,9 @@ import { request } from 'node:http'
 import { resolve } from 'node:path'
 import { reasonOf, TsvmmError } from '../util/errors.ts'
 import type { ChosenCommand, RemoteCommand } from './commands.ts'
-import { invalid, type OptionObject, parseOption, withFirstKey } from './options.ts'
+import { invalid, type OptionKeys, type OptionObject, parseOption, withFirstKey } from './options.ts'
 import { describeAnswer } from './remote-text.ts'
+import { path as pathKind } from './values.ts'
 
 export interface RemoteFlags {
   readonly apiSocket?: string
@@ -32,13 +33,14 @@ function pathOf(command: string, socket: string | undefined): string {
 function bodyOf({ name, keys }: RemoteCommand, argument: string): Buffer {
   if (keys === undefined) return readBody(argument)
   const body = parseOption(name, withFirstKey(argument, keys), keys)
-  return Buffer.from(JSON.stringify(withAbsoluteLocation(body)))
+  return Buffer.from(JSON.stringify(withAbsolutePaths(body, keys)))
 }
 
 /** The program that serves the API may be somewhere else. */
-function withAbsoluteLocation(body: OptionObject): OptionObject {
+function withAbsolutePaths(body: OptionObject, keys: OptionKeys): OptionObject {
+  const paths = new Set(Object.values(keys).flatMap(({ field, kind }) => (kind === pathKind ? [field] : [])))
   const absolute = Object.entries(body).map(([field, value]) => {
-    const isPath = field.endsWith('_url') && typeof value === 'string' && !/^[a-z][a-z0-9+.-]*:/i.test(value)
+    const isPath = paths.has(field) && typeof value === 'string' && !/^[a-z][a-z0-9+.-]*:/i.test(value)
     return [field, isPath ? resolve(value) : value]
   })
   return Object.fromEntries(absolute)

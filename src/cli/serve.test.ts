@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { existsSync, mkdtempSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { join, relative as relativeTo } from 'node:path'
 import test from 'ava'
 import { execa } from 'execa'
 
@@ -55,6 +55,7 @@ class Serving implements AsyncDisposable {
   }
 }
 
+const relativePath = (path: string) => relativeTo(process.cwd(), path)
 const machine = { payload: { kernel: '/nowhere/vmlinux' }, cpus: { boot_vcpus: 2 }, disks: [{ path: '/nowhere/disk' }] }
 
 test.serial('commands drive the program that serves the socket', async t => {
@@ -75,6 +76,16 @@ test.serial('commands drive the program that serves the socket', async t => {
     ...['state   Created', 'vCPUs   2', 'memory  512 MiB', 'kernel  /nowhere/vmlinux'],
     'disk    _disk0            /nowhere/disk',
   ])
+  const relative = relativePath(serving.path('data.img'))
+  t.is((await serving.command('add-disk', relative)).exitCode, 0)
+  t.is((await serving.command('add-net', 'tap=tap7,id=uplink')).exitCode, 0)
+  const unknown = await serving.command('remove-device', '_disk7')
+  t.is(unknown.exitCode, 1)
+  t.regex(unknown.stderr, /^tsvmm: error: remove-device: .*: there is no device _disk7$/)
+  t.is((await serving.command('remove-device', '_disk0')).exitCode, 0)
+  t.like(JSON.parse((await serving.command('info', '--json')).stdout), {
+    config: { disks: { length: 1, 0: { path: serving.path('data.img') } }, net: { 0: { id: 'uplink' } } },
+  })
   const boot = await serving.command('boot')
   t.is(boot.exitCode, 1)
   t.regex(boot.stderr, /^tsvmm: error: boot: The VM could not boot: .*\/dev\/null/)

@@ -18,14 +18,19 @@ export function checkRules(config: VmConfig): void {
   checkPayload(config.payload)
   checkCpus(config.cpus)
   checkMemory(config.memory)
+  checkChardevs(config)
+  checkDevices(config)
+  checkPlatform(config.platform)
+}
+
+/** What must hold for devices that can come and go. Throws ERR_CONFIG_INVALID naming flag and key. */
+export function checkDevices(config: VmConfig): void {
   checkDisks(config.disks)
   checkNet(config.net)
-  checkChardevs(config)
   checkIds('--disk', config.disks)
   checkIds('--net', config.net)
   checkUnique('--net', 'id', [...config.disks, ...config.net].map(idOf))
   checkSlots(config)
-  checkPlatform(config.platform)
 }
 
 function checkPayload({ kernel, firmware, initramfs, cmdline }: VmConfig['payload']): void {

@@ -1,6 +1,7 @@
 import * as z from 'zod/mini'
 import { TsvmmError } from '../util/errors.ts'
 import { describeIssue, seldomChecked } from '../util/issues.ts'
+import { withIds } from './device-ids.ts'
 import { checkRules } from './rules.ts'
 import { flagOf, withoutUnused } from './unsupported.ts'
 
@@ -105,20 +106,31 @@ export const vmConfigSchema = z.strictObject({
 export type VmConfig = z.output<typeof vmConfigSchema>
 export type VmConfigInput = z.input<typeof vmConfigSchema>
 export type DiskConfig = z.output<typeof diskSchema>
+export type DiskConfigInput = z.input<typeof diskSchema>
 export type NetConfig = z.output<typeof netSchema>
+export type NetConfigInput = z.input<typeof netSchema>
 export type ChardevConfig = z.output<typeof chardevSchema>
 
 /** Checks a configuration, fills in its defaults and names its devices. Throws ERR_CONFIG_INVALID naming flag and key. */
 export function parseVmConfig(input: unknown): VmConfig {
-  const result = z.safeParse(vmConfigSchema, withoutUnused(input), seldomChecked)
-  if (!result.success) {
-    const [issue] = result.error.issues
-    const where = issue === undefined ? { option: 'configuration', reason: 'is not valid' } : locate(issue)
-    throw new TsvmmError('ERR_CONFIG_INVALID', where)
-  }
-  const config = withIds(result.data)
+  const config = withIds(parse(vmConfigSchema, input))
   checkRules(config)
   return config
+}
+
+const devicesSchema = z.pick(vmConfigSchema, { disks: true, net: true })
+
+/** As parseVmConfig, devices without a machine: what spans several of them is not looked at. */
+export function parseDevices(input: unknown): z.output<typeof devicesSchema> {
+  return parse(devicesSchema, input)
+}
+
+function parse<S extends z.ZodMiniType>(schema: S, input: unknown): z.output<S> {
+  const result = z.safeParse(schema, withoutUnused(input), seldomChecked)
+  if (result.success) return result.data
+  const [issue] = result.error.issues
+  const where = issue === undefined ? { option: 'configuration', reason: 'is not valid' } : locate(issue)
+  throw new TsvmmError('ERR_CONFIG_INVALID', where)
 }
 
 /** The flag and key that an issue is about. */
@@ -129,20 +141,4 @@ function locate(issue: z.core.$ZodIssue): { option: string; reason: string } {
   if (section === 'payload' && keys.length > 0) return { option: `--${keys.join('.')}`, reason }
   const option = section === undefined ? 'configuration' : flagOf(section)
   return { option, reason: keys.length === 0 ? reason : `${keys.join('.')}: ${reason}` }
-}
-
-/** Devices without an id get Cloud Hypervisor's: `_disk0`, `_net1`, counted over all devices of the machine. */
-function withIds(config: VmConfig): VmConfig {
-  const taken = new Set([...config.disks, ...config.net].map(device => device.id))
-  let count = 0
-  const named = <D extends { id?: string | undefined }>(device: D, prefix: string): D => {
-    if (device.id !== undefined) return device
-    while (taken.has(`${prefix}${count}`)) count += 1
-    return { ...device, id: `${prefix}${count++}` }
-  }
-  return {
-    ...config,
-    disks: config.disks.map(disk => named(disk, '_disk')),
-    net: config.net.map(card => named(card, '_net')),
-  }
 }

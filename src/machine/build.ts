@@ -13,6 +13,7 @@ import { RamPager } from '../memory/ram-pager.native.ts'
 import { TsvmmError } from '../util/errors.ts'
 import type { CpuFingerprint } from './cpu-fingerprint.ts'
 import { crashOf } from './crash.ts'
+import type { DeviceHotplug, DevicePlace, NewDevice } from './hotplug.ts'
 import { Machine } from './machine.ts'
 import { RamPagerComponent } from './ram-pager.ts'
 import { X86Machine } from './x86_64-machine.ts'
@@ -28,6 +29,8 @@ export interface MachineEvents {
   debugCode(code: number, elapsedSeconds: number): void
   /** A device does nothing more until its driver resets it. */
   needsReset(device: string, reason: string): void
+  /** A device has left the machine, and all that it had of the host is given back. */
+  deviceRemoved(id: string): void
   /** The person at the terminal asks for the end. */
   quit(): void
 }
@@ -41,7 +44,7 @@ export interface MachineRam {
   touchedPages?(): Uint32Array | undefined
 }
 
-export type { DirtyPages }
+export type { DevicePlace, DirtyPages, NewDevice }
 
 /** Saved RAM that a machine begins with. */
 export interface SavedRam {
@@ -56,6 +59,7 @@ export interface SavedRam {
 export interface BuiltMachine {
   readonly components: Machine
   readonly ram: MachineRam
+  readonly hotplug: Pick<DeviceHotplug, 'add' | 'remove' | 'finishRemovals'>
   /** What another host must have to take the guest over. Only while it is paused. */
   describeCpu(): CpuFingerprint
   /** The guest's clock goes on as if it had run while the machine was paused or saved. Only while it is paused. */

@@ -39,6 +39,42 @@ test('two components cannot share a name', t => {
   t.throws(() => machine.add(recorder('_disk0', [])), { code: 'ERR_CONFIG_INVALID', message: /_disk0/ })
 })
 
+test('components come and go at any place', async t => {
+  const log: string[] = []
+  const machine = new Machine()
+  machine.add(recorder('memory', log))
+  const vcpu = machine.add(recorder('vcpu', log))
+  const disk = machine.add(recorder('disk', log), vcpu)
+  machine.resume()
+  t.deepEqual(log, ['resume memory', 'resume disk', 'resume vcpu'])
+  machine.remove(disk)
+  machine.remove(disk)
+  t.deepEqual(
+    machine.components.map(({ name }) => name),
+    ['memory', 'vcpu'],
+  )
+  t.notThrows(() => machine.add(recorder('disk', log)), 'its name is free again')
+})
+
+test('a component that goes while the list is walked keeps nobody from their turn', async t => {
+  const log: string[] = []
+  const machine = new Machine()
+  machine.add(recorder('memory', log))
+  const disk = machine.add(recorder('disk', log))
+  machine.add({
+    ...recorder('vcpu', log),
+    pause: async () => {
+      machine.remove(disk)
+      log.push('pause vcpu')
+    },
+  })
+  await machine.pause()
+  t.deepEqual(
+    log.filter(line => line !== 'pause disk'),
+    ['pause vcpu', 'pause memory'],
+  )
+})
+
 test('a component that fails to close does not keep the others open', async t => {
   const log: string[] = []
   const machine = new Machine()

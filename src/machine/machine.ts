@@ -4,6 +4,7 @@ import { TsvmmError } from '../util/errors.ts'
 /**
  * The ordered list of components. Whoever saves, moves, reboots or closes a machine walks this list and nothing else:
  * forwards to resume and reset, backwards to pause and close, so that what was built on something is stopped before it.
+ * Components may go while it is walked: each that was there is paused or closed, those that are gone by then once more.
  */
 export class Machine implements AsyncDisposable {
   readonly #components: Component[] = []
@@ -13,14 +14,26 @@ export class Machine implements AsyncDisposable {
     return this.#components
   }
 
-  /** Appends; the machine owns the component from now on. Throws ERR_CONFIG_INVALID where the name is taken. */
-  add<C extends Component>(component: C): C {
+  /**
+   * Appends, or puts it before one that is there; the machine owns the component from now on. Throws ERR_CONFIG_INVALID where
+   * the name is taken.
+   */
+  add<C extends Component>(component: C, before?: Component): C {
     if (this.#names.has(component.name)) {
       throw new TsvmmError('ERR_CONFIG_INVALID', { option: component.name, reason: 'two components of this name' })
     }
     this.#names.add(component.name)
-    this.#components.push(component)
+    const place = before === undefined ? this.#components.length : this.#components.indexOf(before)
+    this.#components.splice(place, 0, component)
     return component
+  }
+
+  /** Takes a component off the list, which is the caller's to close then. */
+  remove(component: Component): void {
+    const place = this.#components.indexOf(component)
+    if (place < 0) return
+    this.#components.splice(place, 1)
+    this.#names.delete(component.name)
   }
 
   /** What clients can see of the components. */

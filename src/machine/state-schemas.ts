@@ -1,4 +1,5 @@
 import { acpiGedState } from '../devices/acpi-ged-state.ts'
+import { acpiPciHotplugState } from '../devices/acpi-pci-hotplug-state.ts'
 import { acpiPmTimerState } from '../devices/acpi-pm-timer-state.ts'
 import { rtcState } from '../devices/rtc-state.ts'
 import { serialState } from '../devices/serial-state.ts'
@@ -18,7 +19,7 @@ import { x86VcpuState } from './x86_64-vcpu-state.ts'
 
 /** Every schema that a snapshot can have a record of. */
 export const stateSchemas: readonly StateSchema<unknown>[] = [
-  ...[clockState, ioapicState, acpiGedState, acpiPmTimerState, rtcState, serialState],
+  ...[clockState, ioapicState, acpiGedState, acpiPciHotplugState, acpiPmTimerState, rtcState, serialState],
   ...[vmGenerationIdState, vmClockState],
   ...[configPortsState, pciFunctionState, pciTransportState, blkState, netState, consoleState],
   ...[x86TscState, x86VcpuState],

@@ -1,4 +1,5 @@
 import type { PciSegmentDescription } from '../acpi/dsdt.ts'
+import { pciHotplug } from '../acpi/pci-hotplug.ts'
 import { smbios } from '../acpi/smbios.ts'
 import { buildAcpiTables } from '../acpi/tables.ts'
 import { vmClock, vmGenerationId } from '../acpi/vm-identity.ts'
@@ -8,6 +9,7 @@ import type { RegisterWindow } from '../bus/registers.ts'
 import type { CpuTemplate } from '../config/cpu-template.ts'
 import type { VmConfig } from '../config/vm-config.ts'
 import { AcpiGed } from '../devices/acpi-ged.ts'
+import { AcpiPciHotplug } from '../devices/acpi-pci-hotplug.ts'
 import { AcpiPmTimer } from '../devices/acpi-pm-timer.ts'
 import { AcpiPower, acpiResetValue } from '../devices/acpi-power.ts'
 import { DebugPort } from '../devices/debug-port.ts'
@@ -41,8 +43,9 @@ import { TsvmmError } from '../util/errors.ts'
 import type { BuiltMachine, MachineEvents, MachineRam } from './build.ts'
 import { openChardev } from './chardevs.ts'
 import type { CpuFingerprint } from './cpu-fingerprint.ts'
+import { DeviceHotplug } from './hotplug.ts'
 import type { Machine } from './machine.ts'
-import { addPciDevices } from './pci-devices.ts'
+import { PciDevices } from './pci-devices.ts'
 import { VirtualMachineComponent } from './virtual-machine.ts'
 import { X86TimeStampCounters } from './x86_64-tsc.ts'
 import { X86Vcpu } from './x86_64-vcpu.ts'
@@ -61,6 +64,7 @@ export interface X86MachineOptions {
 /** An x86-64 machine: what is where, in the order in which it is built. */
 export class X86Machine implements BuiltMachine {
   readonly components: Machine
+  readonly hotplug: DeviceHotplug
   readonly vcpus: X86Vcpu[] = []
   onStop: (index: number, stop: VcpuStop) => void = () => {}
   readonly #config: VmConfig
@@ -71,6 +75,7 @@ export class X86Machine implements BuiltMachine {
   readonly #topology: CpuTopology
   readonly #area: DeviceArea
   #ged: AcpiGed | undefined
+  readonly #pciHotplug = new AcpiPciHotplug()
   readonly #generationId: VmGenerationId
   readonly #guestClock: VmClock
   /** What was begun when the machine was built, until somebody asks for it. */
@@ -96,17 +101,15 @@ export class X86Machine implements BuiltMachine {
     if (options.ram === undefined) machine.#prepare()
     const ioapic = machine.#addInterruptController(events)
     await machine.#addPlatformDevices(events, ioapic.controller)
-    await addPciDevices({
-      config,
-      components,
-      vm,
-      routes: ioapic.routes,
-      segments: machine.#segments(),
+    const devices = new PciDevices({
+      ...{ config, components, vm, routes: ioapic.routes, segment: machine.#segment() },
       barAddress: slot => barAddress(machine.#area, slot),
       configPort: portMap.pciConfigAddress,
       onNeedsReset: (device, reason) => events.needsReset(device, reason),
       onEnd: () => events.quit(),
     })
+    machine.hotplug.begin(await devices.addAll(), devices)
+    components.add(machine.hotplug)
     // Where the rate is not said it may be any.
     const keepsRate = saved === undefined || saved.tscKilohertz !== undefined
     machine.#addVcpus(kvm, host, { template, keepsRate })
@@ -115,7 +118,7 @@ export class X86Machine implements BuiltMachine {
   }
 
   private constructor(
-    { config, components, ram }: X86MachineOptions,
+    { config, components, ram, events }: X86MachineOptions,
     parts: { vm: KvmVirtualMachine; clock: VirtualMachineComponent; firstVcpu: Vcpu; addressBits: number },
   ) {
     this.components = components
@@ -133,6 +136,11 @@ export class X86Machine implements BuiltMachine {
     this.#guestClock = new VmClock({
       write: bytes => memory.write(addressMap.vmClock, bytes),
       notify: () => this.#ged?.notify('vmClock'),
+    })
+    this.hotplug = new DeviceHotplug({
+      ...{ components, controller: this.#pciHotplug },
+      notify: () => this.#ged?.notify('pci'),
+      onRemoved: id => events.deviceRemoved(id),
     })
     const { topology, boot_vcpus } = config.cpus
     this.#topology =
@@ -270,6 +278,7 @@ export class X86Machine implements BuiltMachine {
     const timer = this.components.add(new AcpiPmTimer())
     timer.mappedAt(this.#vm.bus.map('pio', portMap.acpiPmTimer, timer))
     this.#ged = this.#map('mmio', this.#area.platform.ged, new AcpiGed(ioapic.line(pinMap.ged)))
+    this.#map('mmio', this.#area.platform.pciHotplug, this.#pciHotplug)
     this.components.add(this.#generationId)
     this.components.add(this.#guestClock)
     if (serial.mode === 'Off') return
@@ -325,20 +334,18 @@ export class X86Machine implements BuiltMachine {
     }
   }
 
-  #segments(): PciSegmentDescription[] {
-    return [
-      {
-        segment: 0,
-        ecamAddress: addressMap.ecam,
-        ecamBytes: addressMap.ecamSegmentBytes,
-        mmio32: { first: addressMap.mmio32Start, last: addressMap.mmio32End - 1 },
-        mmio64: { first: this.#area.start, last: this.#area.end - 1 },
-        ports: [
-          { first: 0, last: portMap.pciConfigAddress - 1 },
-          { first: portMap.pciConfigData + 4, last: 0xffff },
-        ],
-      },
-    ]
+  #segment(): PciSegmentDescription {
+    return {
+      segment: 0,
+      ecamAddress: addressMap.ecam,
+      ecamBytes: addressMap.ecamSegmentBytes,
+      mmio32: { first: addressMap.mmio32Start, last: addressMap.mmio32End - 1 },
+      mmio64: { first: this.#area.start, last: this.#area.end - 1 },
+      ports: [
+        { first: 0, last: portMap.pciConfigAddress - 1 },
+        { first: portMap.pciConfigData + 4, last: 0xffff },
+      ],
+    }
   }
 
   #acpiTables() {
@@ -353,7 +360,7 @@ export class X86Machine implements BuiltMachine {
         apicId: apicIdOf(uid, this.#topology),
         isEnabled: true,
       })),
-      segments: this.#segments(),
+      segments: [this.#segment()],
       platformMmio: platform,
       serial: hasSerial ? { port: portMap.serial, interrupt: pinMap.serial } : undefined,
       ged: { address: platform.ged, interrupt: pinMap.ged },
@@ -364,6 +371,7 @@ export class X86Machine implements BuiltMachine {
         isaInterrupts: hasSerial ? [{ number: pinMap.serial, pin: pinMap.serial }] : [],
       },
       contributions: [
+        pciHotplug(platform.pciHotplug),
         vmGenerationId(addressMap.vmGenerationId),
         vmClock({ first: addressMap.vmClock, last: addressMap.vmGenerationId - 1 }),
       ],

@@ -53,6 +53,7 @@ export class X86Vcpu implements Component {
   #cpuid: Uint8Array<ArrayBuffer>
   /** Of a timer that was loaded and is still to be armed. */
   #deadline: bigint | undefined
+  #closed: Promise<void> | undefined
 
   constructor(options: X86VcpuOptions) {
     const { index, vcpu } = options
@@ -117,8 +118,9 @@ export class X86Vcpu implements Component {
   }
 
   /** Out of the guest, before the devices that it uses go; the virtual machine joins the thread later. */
-  async close(): Promise<void> {
-    await this.#vcpu.park()
+  close(): Promise<void> {
+    this.#closed ??= this.#vcpu.park()
+    return this.#closed
   }
 
   #save(): SavedX86Vcpu {

@@ -211,8 +211,8 @@ test('a chain is merged into one that stands on nothing', async t => {
   await machine.save(two, { ...fast, parent: one, memory: 'zstd' })
   machine.write(400, page(2))
   writeFileSync(join(place, 'disk'), 'of three')
-  const disks = [{ id: '_disk0', path: join(place, 'disk') }]
-  const saved = await machine.save(three, { ...fast, parent: two }, { disks })
+  const disks = [{ path: join(place, 'disk') }]
+  const saved = await machine.save(three, { ...fast, parent: two, disks: 'copy' }, { disks })
   for (const [path, memory] of [
     [three, 'image'],
     [one, 'zstd'],

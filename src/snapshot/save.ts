@@ -14,17 +14,15 @@ import { type SnapshotOptions, SnapshotWriter } from './write.ts'
 
 /** A machine to be saved. */
 export interface SnapshotSource {
-  readonly config: VmConfig
   readonly components: readonly Carrier[]
   readonly ram: MachineRam
   readonly lineage: Lineage
-  /** The disks to be saved with it. */
-  readonly disks?: readonly { readonly id?: string | undefined; readonly path: string }[]
   /** Told before the machine is paused. */
   readonly onLive?: (report: LiveReport) => void
   /** Told now and then how much of its memory is saved; of a machine that runs, of the round. */
   readonly onProgress?: (progress: SnapshotProgress) => void
   /** Only while it stands still. */
+  describeConfig(): VmConfig
   describeCpu(): CpuFingerprint
   /** Runs `action` while the machine stands still; afterwards it goes on if it ran, whatever came of the action. */
   whilePaused<T>(action: () => Promise<T>): Promise<T>
@@ -35,7 +33,7 @@ export interface SnapshotSource {
  * the directory is in the way, ERR_SNAPSHOT before the machine is paused.
  */
 export async function saveMachine(source: SnapshotSource, path: string, options: SnapshotOptions): Promise<Manifest> {
-  const { config, components, ram, lineage } = source
+  const { components, ram, lineage } = source
   refusePinned(components)
   await using base = options.parent === undefined ? undefined : await openBase(options.parent, ram)
   const isShown = base !== undefined && lineage.shown !== undefined && base.includes(lineage.shown)
@@ -47,13 +45,13 @@ export async function saveMachine(source: SnapshotSource, path: string, options:
   try {
     const live =
       options.live === true ? await begin(source, writer, lineage.take(parent), options.pauseLimit) : undefined
-    const { cpu, encode, written } = await source.whilePaused(async () => {
-      const state = { cpu: source.describeCpu(), encode: captureAll(components) }
+    const { config, cpu, encode, written } = await source.whilePaused(async () => {
+      const state = { config: source.describeConfig(), cpu: source.describeCpu(), encode: captureAll(components) }
       const pages = live === undefined ? lineage.take(parent) : union(live.left, lineage.pages())
       const writing = live?.isFrozen === true ? writer.freezeRam(pages) : writer.writeRam(pages)
       if (live?.isFrozen !== true) await writing
       if (isTracked) lineage.tryToTrack()
-      for (const { id = '', path: disk } of source.disks ?? []) await writer.copyDisk(id, disk)
+      if (options.disks === 'copy') await copyDisks(writer, state.config)
       return { ...state, written: writing }
     })
     await written
@@ -65,6 +63,11 @@ export async function saveMachine(source: SnapshotSource, path: string, options:
     lineage.forget()
     throw error
   }
+}
+
+/** Those that it writes to. */
+async function copyDisks(writer: SnapshotWriter, { disks }: VmConfig): Promise<void> {
+  for (const { id = '', path, readonly } of disks) if (!readonly) await writer.copyDisk(id, path)
 }
 
 /**

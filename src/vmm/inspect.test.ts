@@ -13,6 +13,7 @@ test('the state of a component is taken while the machine stands still, which go
   t.deepEqual(vm.components(), [
     { name: 'fake', state: 'stateless' },
     { name: 'fake-register', state: 'saved', schema: 'fake-register', version: 1 },
+    { name: '__device_hotplug', state: 'stateless' },
   ])
   machines.steps.length = 0
   const { content } = await vm.inspect('fake-register')

@@ -26,7 +26,7 @@ test('a whole machine is restored on demand, saved again, and ends where its mem
     await machine.components.pause()
     const { ram } = machine
     const parts = { components: machine.components.components, ram, lineage: new Lineage(ram.dirtyPages) }
-    const source = { config, ...parts, describeCpu: () => machine.describeCpu() }
+    const source = { ...parts, describeConfig: () => config, describeCpu: () => machine.describeCpu() }
     await saveMachine({ ...source, whilePaused: action => action() }, path, {})
   } finally {
     await machine.components.close()

@@ -13,6 +13,8 @@ export type VmRequest =
   | 'nmi'
   | 'snapshot'
   | 'inspect'
+  | 'add-device'
+  | 'remove-device'
 
 /** `accept`: carry it out; `already`: the machine is there, nothing to do; `deny`: an error. */
 export type Verdict = 'accept' | 'already' | 'deny'
@@ -27,6 +29,8 @@ const verdicts: Record<VmRequest, Record<VmState, Verdict>> = {
   nmi: { created: 'deny', running: 'accept', paused: 'deny', shutdown: 'deny' },
   snapshot: { created: 'deny', running: 'accept', paused: 'accept', shutdown: 'deny' },
   inspect: { created: 'deny', running: 'accept', paused: 'accept', shutdown: 'deny' },
+  'add-device': { created: 'accept', running: 'accept', paused: 'accept', shutdown: 'deny' },
+  'remove-device': { created: 'accept', running: 'accept', paused: 'accept', shutdown: 'deny' },
 }
 
 export function judge(request: VmRequest, state: VmState): Verdict {
@@ -36,7 +40,7 @@ export function judge(request: VmRequest, state: VmState): Verdict {
 /** Where a VMM is between two requests: it has no machine, the configuration of one, or one that runs or is paused. */
 export type VmmState = 'absent' | 'created' | 'running' | 'paused'
 
-export type VmmRequest = VmRequest | 'create' | 'configure' | 'delete' | 'restore'
+export type VmmRequest = VmRequest | 'create' | 'delete' | 'restore'
 
 /** As Verdict, and more is asked for than of a machine: where `deny` would do, the error that says what to do first. */
 export type VmmVerdict = Verdict | ErrorCode
@@ -50,7 +54,6 @@ const notRunning = 'ERR_VM_NOT_RUNNING'
  */
 const vmmVerdicts: Record<VmmRequest, Record<VmmState, VmmVerdict>> = {
   create: { absent: 'accept', created: 'ERR_VM_EXISTS', running: 'ERR_VM_EXISTS', paused: 'ERR_VM_EXISTS' },
-  configure: { absent: notCreated, created: 'accept', running: 'ERR_NOT_SUPPORTED', paused: 'ERR_NOT_SUPPORTED' },
   boot: { absent: notCreated, created: 'accept', running: 'deny', paused: 'accept' },
   pause: { absent: notRunning, created: notRunning, running: 'accept', paused: 'deny' },
   resume: { absent: notRunning, created: notRunning, running: 'deny', paused: 'accept' },
@@ -60,6 +63,8 @@ const vmmVerdicts: Record<VmmRequest, Record<VmmState, VmmVerdict>> = {
   nmi: { absent: notRunning, created: notRunning, running: 'accept', paused: 'deny' },
   snapshot: { absent: notRunning, created: notRunning, running: 'accept', paused: 'accept' },
   inspect: { absent: notRunning, created: notRunning, running: 'accept', paused: 'accept' },
+  'add-device': { absent: notCreated, created: 'accept', running: 'accept', paused: 'accept' },
+  'remove-device': { absent: notCreated, created: 'accept', running: 'accept', paused: 'accept' },
   restore: { absent: 'accept', created: 'ERR_VM_EXISTS', running: 'ERR_VM_EXISTS', paused: 'ERR_VM_EXISTS' },
   delete: { absent: 'already', created: 'accept', running: 'accept', paused: 'accept' },
 }

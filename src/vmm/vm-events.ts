@@ -1,3 +1,4 @@
+import type { DevicePlace } from '../machine/build.ts'
 import type { LiveReport } from '../snapshot/live.ts'
 import type { SnapshotProgress } from '../snapshot/progress.ts'
 import type { TsvmmError } from '../util/errors.ts'
@@ -30,6 +31,10 @@ export interface VmEvents {
   /** How much of its memory is saved, now and then; of a machine that is saved as it runs, of the round. */
   'snapshot-progress': [SnapshotProgress]
   snapshotted: [SnapshotReport]
+  /** A device was added: the guest has been told. */
+  'device-added': [DevicePlace]
+  /** A device has left the machine, asked for or not, and all that it had of the host is given back. */
+  'device-removed': [id: string]
   exit: [VmExit]
   /** What the driver of a device did to it, or what the host cannot give: it rests until the driver resets it. */
   'needs-reset': [device: string, reason: string]

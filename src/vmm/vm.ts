@@ -1,8 +1,21 @@
 import { EventEmitter } from 'node:events'
+import type { DeviceList } from '../config/device-ids.ts'
 import { settled } from '../config/settle.ts'
-import { parseVmConfig, type VmConfig, type VmConfigInput } from '../config/vm-config.ts'
+import {
+  type DiskConfigInput,
+  type NetConfigInput,
+  parseVmConfig,
+  type VmConfig,
+  type VmConfigInput,
+} from '../config/vm-config.ts'
 import type { ExitCounters } from '../hypervisor/hypervisor.ts'
-import { type BuiltMachine, buildMachine, type MachineBuilder, type MachineEvents } from '../machine/build.ts'
+import {
+  type BuiltMachine,
+  buildMachine,
+  type DevicePlace,
+  type MachineBuilder,
+  type MachineEvents,
+} from '../machine/build.ts'
 import { Lineage } from '../snapshot/lineage.ts'
 import type { LiveReport } from '../snapshot/live.ts'
 import type { SnapshotProgress } from '../snapshot/progress.ts'
@@ -13,6 +26,7 @@ import { type ComponentInfo, type ComponentInspection, inspectComponent, listCom
 import { TsvmmError } from '../util/errors.ts'
 import { SerialQueue } from '../util/serial-queue.ts'
 import type { CloneOptions, ForkOptions } from './fork.ts'
+import { MachineConfig } from './machine-config.ts'
 import { judge, type VmRequest, type VmState } from './requests.ts'
 import type { RestoreOptions } from './restore.ts'
 import type { SnapshotReport, VmEvents, VmExit } from './vm-events.ts'
@@ -35,7 +49,7 @@ export interface WaitOptions {
  * `await using` or `close`.
  */
 export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
-  readonly config: VmConfig
+  readonly #config: MachineConfig
   readonly #machine: BuiltMachine
   readonly #requests = new SerialQueue()
   readonly #exited = Promise.withResolvers<VmExit>()
@@ -135,6 +149,7 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
         },
         debugCode: (code, elapsedSeconds) => events.target?.debugCode(code, elapsedSeconds),
         needsReset: (device, reason) => events.target?.needsReset(device, reason),
+        deviceRemoved: id => events.target?.deviceRemoved(id),
         quit: () => events.target?.quit(),
       },
       options.kvmPath === undefined ? {} : { kvmPath: options.kvmPath },
@@ -157,6 +172,10 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
         // Of a machine without memory every device finds something wrong.
         if (!vm.#loss.signal.aborted) vm.emit('needs-reset', device, reason)
       },
+      deviceRemoved: id => {
+        vm.#config.remove(id)
+        vm.emit('device-removed', id)
+      },
       quit: () => vm.#end({ kind: 'stopped' }),
     }
     const onAbort = () => vm.#end({ kind: 'stopped' })
@@ -170,12 +189,17 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
     super()
     this.#lineage = new Lineage(machine.ram.dirtyPages, shown)
     this.#state = state
-    this.config = config
+    this.#config = new MachineConfig(config)
     this.#machine = machine
   }
 
   get state(): VmState {
     return this.#state
+  }
+
+  /** With all that was chosen for the machine when it was made, and the devices that it has now. */
+  get config(): VmConfig {
+    return this.#config.current
   }
 
   boot(): Promise<void> {
@@ -215,6 +239,7 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
       this.emit('rebooting')
       await this.#park()
       try {
+        await this.#machine.hotplug.finishRemovals()
         this.#machine.components.reset()
         await this.#machine.load()
         this.#loss.signal.throwIfAborted()
@@ -237,6 +262,41 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
   /** A non-maskable interrupt to every vCPU. */
   nmi(): Promise<void> {
     return this.#request('nmi', () => this.#machine.injectNmi())
+  }
+
+  /**
+   * Adds a disk, also while the machine runs or is paused, and tells the guest. Throws ERR_CONFIG_INVALID, ERR_DISK and
+   * ERR_RESOURCE_EXHAUSTED, where nothing of it is left.
+   */
+  addDisk(disk: DiskConfigInput): Promise<DevicePlace> {
+    return this.#addDevice('disks', disk)
+  }
+
+  /** As addDisk(), a network card. Throws ERR_NET. */
+  addNet(card: NetConfigInput): Promise<DevicePlace> {
+    return this.#addDevice('net', card)
+  }
+
+  /**
+   * Asks the guest to give up a disk or a card; `device-removed` tells when it has. Asking again is telling it again; what it
+   * has not given up by its next reset is gone then. Throws ERR_DEVICE_UNKNOWN and ERR_DEVICE_FIXED.
+   */
+  removeDevice(id: string): Promise<void> {
+    return this.#request('remove-device', async () => {
+      this.#machine.hotplug.remove(id)
+      // Before it boots there is nobody to ask.
+      if (this.#state === 'created') await this.#machine.hotplug.finishRemovals()
+    })
+  }
+
+  #addDevice(list: DeviceList, input: unknown): Promise<DevicePlace> {
+    return this.#find('add-device', async () => {
+      const device = this.#config.plan(list, input)
+      const place = await this.#machine.hotplug.add(device)
+      this.#config.add(device)
+      this.emit('device-added', place)
+      return place
+    })
   }
 
   /**
@@ -275,8 +335,8 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
       const { components, ram } = this.#machine
       let report: SnapshotReport = {}
       const source = {
-        ...{ config: this.config, components: components.components, ram, lineage: this.#lineage },
-        disks: options.disks === 'copy' ? this.config.disks.filter(({ readonly }) => !readonly) : [],
+        ...{ components: components.components, ram, lineage: this.#lineage },
+        describeConfig: () => this.config,
         describeCpu: () => this.#machine.describeCpu(),
         onProgress: (progress: SnapshotProgress) => this.#tellProgress(progress),
         onLive: (live: LiveReport) => {
@@ -325,13 +385,9 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
    * The state of a component as a snapshot would have it. A machine that runs stands still for that moment. Throws
    * ERR_DEVICE_UNKNOWN.
    */
-  async inspect(name: string): Promise<ComponentInspection> {
-    const found = Promise.withResolvers<ComponentInspection>()
-    await this.#request('inspect', async () => {
-      const { components } = this.#machine.components
-      found.resolve(await this.#whilePaused(async () => inspectComponent(components, name)))
-    })
-    return found.promise
+  inspect(name: string): Promise<ComponentInspection> {
+    const { components } = this.#machine.components
+    return this.#find('inspect', () => this.#whilePaused(async () => inspectComponent(components, name)))
   }
 
   /** Cuts the power and gives back every host resource. */
@@ -384,6 +440,13 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
           await action()
       }
     })
+  }
+
+  /** As #request, of one that is never needless and has a result. */
+  async #find<T>(request: VmRequest, action: () => Promise<T>): Promise<T> {
+    const found = Promise.withResolvers<T>()
+    await this.#request(request, async () => found.resolve(await action()))
+    return found.promise
   }
 
   /** All components come to rest, or all go on. */

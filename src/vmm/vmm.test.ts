@@ -78,10 +78,10 @@ test('information names every field that clients count on', async t => {
 
 test('a machine that does not run can be given other devices', async t => {
   const { vmm, machines } = aVmm()
-  const add = (path: string) => vmm.configure('add', given => ({ ...given, disks: [{ path: 'd' }, { path }] }))
+  const add = (path: string) => vmm.addDevice('disks', { path })
   await t.throwsAsync(add('e'), { code: 'ERR_VM_NOT_CREATED' })
   await vmm.create({ ...config, net: [{}] })
-  await add('e')
+  t.is(await add('e'), undefined, 'it is nowhere yet')
   t.deepEqual(
     vmm.info().config.disks.map(({ id, path }) => [id, path]),
     [
@@ -92,16 +92,54 @@ test('a machine that does not run can be given other devices', async t => {
   t.is(vmm.info().config.net[0]?.id, '_net2', 'named as if it had been there from the start')
   await t.throwsAsync(add('d'), { code: 'ERR_CONFIG_INVALID' })
   t.is(vmm.info().config.disks.length, 2, 'a bad change changes nothing')
+  await vmm.removeDevice('_disk0')
+  await t.throwsAsync(vmm.removeDevice('_disk1'), { code: 'ERR_DEVICE_UNKNOWN' })
   await vmm.boot()
-  t.is(machines.configs[0]?.disks.length, 2)
-  await t.throwsAsync(add('f'), { message: 'add of a running machine is not supported yet' })
+  t.deepEqual(
+    machines.configs[0]?.disks.map(({ id, path }) => [id, path]),
+    [['_disk0', 'e']],
+  )
   await vmm.close()
+})
+
+test('a machine that runs or is paused can be given other devices, and has them when it boots again', async t => {
+  const { vmm, machines, events } = aVmm()
+  await vmm.create(config)
+  await vmm.boot()
+  t.deepEqual(await vmm.addDevice('disks', { path: 'e' }), { id: '_disk1', pciAddress: '0000:00:04.0' })
+  await vmm.pause()
+  t.deepEqual(await vmm.addDevice('net', {}), { id: '_net2', pciAddress: '0000:00:05.0' })
+  t.is(vmm.info().device_tree?.['_virtio-pci-_net2']?.pci_bdf, '0000:00:05.0')
+  await vmm.removeDevice('_disk0')
+  t.is(vmm.info().config.disks[0]?.id, '_disk0', 'it is there until the guest gives it up')
+  await vmm.resume()
+  machines.controller.onEject(2)
+  await until(() => events.includes('vm:device-removed'))
+  t.false('_disk0' in (vmm.info().device_tree ?? {}))
+  const mac = vmm.info().config.net[0]?.mac
+  await vmm.shutdown()
+  await vmm.boot()
+  const { disks, net } = vmm.info().config
+  t.deepEqual(
+    [...disks, ...net].map(({ id, pci_device_id: slot }) => [id, slot]),
+    [
+      ['_disk1', 4],
+      ['_net2', 5],
+    ],
+  )
+  t.is(net[0]?.mac, mac)
+  await vmm.close()
+  t.deepEqual(
+    events.filter(event => event.includes('device')),
+    ['vm:device-added', 'vm:device-added', 'vm:device-removed'],
+  )
 })
 
 const states: readonly VmmState[] = ['absent', 'created', 'running', 'paused']
 const requests = {
   create: (vmm: Vmm) => vmm.create(config),
-  configure: (vmm: Vmm) => vmm.configure('change', given => given),
+  'add-device': (vmm: Vmm) => vmm.addDevice('disks', { path: 'e' }),
+  'remove-device': (vmm: Vmm) => vmm.removeDevice('_disk0'),
   boot: (vmm: Vmm) => vmm.boot(),
   pause: (vmm: Vmm) => vmm.pause(),
   resume: (vmm: Vmm) => vmm.resume(),
@@ -127,7 +165,8 @@ test('a request that does not fit is refused and changes nothing', async t => {
   for (const state of states) {
     for (const request of [
       'create',
-      'configure',
+      'add-device',
+      'remove-device',
       'boot',
       'pause',
       'resume',

@@ -1,10 +1,13 @@
 import { EventEmitter } from 'node:events'
-import { parseVmConfig, type VmConfig } from '../config/vm-config.ts'
+import type { DeviceList } from '../config/device-ids.ts'
+import { parseDevices, parseVmConfig, type VmConfig } from '../config/vm-config.ts'
+import type { DevicePlace } from '../machine/build.ts'
 import type { SnapshotProgress } from '../snapshot/progress.ts'
 import type { SnapshotOptions } from '../snapshot/write.ts'
 import type { ComponentInfo, ComponentInspection } from '../state/inspect.ts'
 import { TsvmmError } from '../util/errors.ts'
 import { SerialQueue } from '../util/serial-queue.ts'
+import { withDevice, withoutDevice } from './device-lists.ts'
 import { judgeVmm, type VmmRequest, type VmmState } from './requests.ts'
 import type { RestoreOptions } from './restore.ts'
 import { Vm, type VmOptions } from './vm.ts'
@@ -83,13 +86,26 @@ export class Vmm extends EventEmitter<VmmEvents> implements AsyncDisposable {
   }
 
   /**
-   * Changes the configuration of a machine that does not run. `alter` gets what was given last and its meaning, and
-   * returns what shall be given instead; devices without an id are named anew. Throws ERR_NOT_SUPPORTED while it
-   * runs, and what `alter` throws.
+   * Adds a device to the machine, and tells where it is. To the configuration of one that does not run, where devices without an
+   * id are named anew; nothing is told then. Throws what Vm.addDisk and Vm.addNet throw.
    */
-  configure(operation: string, alter: (given: object, config: VmConfig) => unknown): Promise<void> {
-    const change = () => this.#configure(alter(this.#given, this.#existingConfig()))
-    return this.#change('configure', change, { what: `${operation} of a running machine` })
+  async addDevice(list: DeviceList, device: unknown): Promise<DevicePlace | undefined> {
+    let place: DevicePlace | undefined
+    await this.#change('add-device', async () => {
+      if (this.#vm === undefined) return this.#configure(withDevice(this.#given, list, device))
+      const { disks, net } = parseDevices({ [list]: [device] })
+      for (const disk of disks) place = await this.#vm.addDisk(disk)
+      for (const card of net) place = await this.#vm.addNet(card)
+    })
+    return place
+  }
+
+  /** As Vm.removeDevice; from a machine that does not run it is gone at once. */
+  removeDevice(id: string): Promise<void> {
+    return this.#change('remove-device', () => {
+      if (this.#vm !== undefined) return this.#vm.removeDevice(id)
+      this.#configure(withoutDevice(this.#given, this.#existingConfig(), id))
+    })
   }
 
   /** Opens what the configuration names, loads the kernel and runs it; a paused machine is resumed. */
@@ -162,8 +178,6 @@ export class Vmm extends EventEmitter<VmmEvents> implements AsyncDisposable {
       const { resume = false, ...others } = options
       const signal = this.#stop.signal
       const vm = await restoreVm(path, { ...others, signal, ...(kvmPath === undefined ? {} : { kvmPath }) })
-      this.#config = vm.config
-      this.#given = vm.config
       this.#follow(vm)
       this.emit('built', vm)
       this.#tell('vm', 'restored')
@@ -190,7 +204,7 @@ export class Vmm extends EventEmitter<VmmEvents> implements AsyncDisposable {
 
   /** Throws ERR_VM_NOT_CREATED. */
   info(): VmInfo {
-    return vmInfo(this.#vm?.config ?? this.#existingConfig(), this.#vm)
+    return vmInfo(this.#existingConfig(), this.#vm)
   }
 
   /** What the machine's devices have counted. Throws ERR_VM_NOT_RUNNING. */
@@ -228,13 +242,13 @@ export class Vmm extends EventEmitter<VmmEvents> implements AsyncDisposable {
     this.#given = Object(given)
   }
 
-  #change(request: VmmRequest, action: () => Promise<void> | void, details = {}): Promise<void> {
+  #change(request: VmmRequest, action: () => Promise<void> | void): Promise<void> {
     return this.#changes.run(async () => {
       if (this.isClosing) throw new TsvmmError('ERR_ABORTED', { operation: request })
       const verdict = judgeVmm(request, this.state)
       if (verdict === 'already') return
       if (verdict === 'deny') throw new TsvmmError('ERR_VM_STATE', { operation: request, state: this.state })
-      if (verdict !== 'accept') throw new TsvmmError(verdict, details)
+      if (verdict !== 'accept') throw new TsvmmError(verdict, {})
       await action()
     })
   }
@@ -266,6 +280,15 @@ export class Vmm extends EventEmitter<VmmEvents> implements AsyncDisposable {
 
   #follow(vm: Vm): void {
     this.#vm = vm
+    this.#adoptConfig(vm)
+    vm.on('device-added', ({ id, pciAddress }) => {
+      this.#adoptConfig(vm)
+      this.#tell('vm', 'device-added', { id, bdf: pciAddress })
+    })
+    vm.on('device-removed', id => {
+      this.#adoptConfig(vm)
+      this.#tell('vm', 'device-removed', { id })
+    })
     for (const event of [
       'booted',
       'pausing',
@@ -285,6 +308,13 @@ export class Vmm extends EventEmitter<VmmEvents> implements AsyncDisposable {
       this.#tell('vm', 'snapshot-progress', Object.fromEntries(properties))
     })
     vm.once('exit', exit => this.#onExit(vm, exit))
+  }
+
+  /** What it has when it is shut down it has when it boots again. */
+  #adoptConfig(vm: Vm): void {
+    if (this.#vm !== vm) return
+    this.#config = vm.config
+    this.#given = vm.config
   }
 
   /** The guest powered off or crashed, or the person at the terminal asked for the end. */

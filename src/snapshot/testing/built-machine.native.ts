@@ -27,7 +27,7 @@ export async function saveBuiltMachine(
     const { components } = machine.components
     const { ram } = machine
     const describeCpu = () => machine.describeCpu()
-    const source = { config, components, ram, lineage: new Lineage(ram.dirtyPages), describeCpu }
+    const source = { components, ram, lineage: new Lineage(ram.dirtyPages), describeConfig: () => config, describeCpu }
     await saveMachine({ ...source, whilePaused: action => action() }, path, options)
   } finally {
     await machine.components.close()

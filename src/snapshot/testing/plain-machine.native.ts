@@ -1,4 +1,4 @@
-import { parseVmConfig } from '../../config/vm-config.ts'
+import { parseVmConfig, type VmConfigInput } from '../../config/vm-config.ts'
 import { Kvm, type KvmVirtualMachine } from '../../hypervisor/kvm.native.ts'
 import { createRamImageWriter, type RamSource, ramFromLayers } from '../../memory/ram-image.native.ts'
 import type { RamRestoreMode } from '../../memory/ram-image.ts'
@@ -8,7 +8,7 @@ import { Lineage } from '../lineage.ts'
 import type { LiveReport } from '../live.ts'
 import type { Manifest } from '../manifest.ts'
 import { readPrefetch } from '../prefetch.ts'
-import { type SnapshotSource, saveMachine } from '../save.ts'
+import { saveMachine } from '../save.ts'
 import type { SnapshotOptions } from '../write.ts'
 
 const plain = {
@@ -28,7 +28,7 @@ interface Moments {
   readonly beforePause?: () => void
   readonly afterPause?: () => void
   readonly onLive?: (report: LiveReport) => void
-  readonly disks?: SnapshotSource['disks']
+  readonly disks?: VmConfigInput['disks']
 }
 
 /** A virtual machine that is nothing but memory, for tests of how that is saved and restored. */
@@ -92,9 +92,8 @@ export class PlainMachine implements Disposable {
         createRamImageWriter(memory, writerOptions),
     }
     const source = {
-      config: parseVmConfig({ payload: { kernel: '/nowhere' } }),
+      describeConfig: () => parseVmConfig({ payload: { kernel: '/nowhere' }, disks }),
       components: [],
-      disks,
       ram,
       lineage: this.#lineage,
       describeCpu: () => ({ architecture: 'aarch64' }) as const,

@@ -1,18 +1,20 @@
 import { writeSync } from 'node:fs'
 import * as z from 'zod/mini'
 import type { VmConfig } from '../../config/vm-config.ts'
+import { AcpiPciHotplug } from '../../devices/acpi-pci-hotplug.ts'
 import { FakeVirtualMachine } from '../../hypervisor/fake.ts'
 import type { BuildOptions, BuiltMachine, MachineBuilder, MachineEvents } from '../../machine/build.ts'
+import { DeviceHotplug, type NewDevice, type PluggedDevice } from '../../machine/hotplug.ts'
 import { Machine } from '../../machine/machine.ts'
 import type { RamImageWriter } from '../../memory/ram-image.ts'
 import { saved, stateless } from '../../state/carried.ts'
-import type { Component, DeviceDescription } from '../../state/component.ts'
+import type { Component } from '../../state/component.ts'
 import { defineState } from '../../state/schema.ts'
 import type { CloneOptions, ForkOptions } from '../fork.ts'
 import type { RestoreOptions } from '../restore.ts'
 import { Vm, type VmOptions } from '../vm.ts'
 
-export type FakeStep = 'build' | 'load' | 'save' | 'pause' | 'resume' | 'reset' | 'close'
+export type FakeStep = 'build' | 'plug' | 'load' | 'save' | 'pause' | 'resume' | 'reset' | 'close'
 
 /** Makes machines without a hypervisor; tests see what was done to them and let steps fail or wait. */
 export class FakeMachines {
@@ -24,6 +26,8 @@ export class FakeMachines {
   delay: Promise<void> | undefined
   /** Those of the newest machine: the guest's power-off, reboot and crash. */
   events: MachineEvents | undefined
+  /** Of the newest machine: what its guest sees and does of hotplug. */
+  controller = new AcpiPciHotplug()
   configs: VmConfig[] = []
   /** How the newest machine was built. */
   options: BuildOptions = {}
@@ -37,7 +41,8 @@ export class FakeMachines {
     this.configs.push(config)
     this.onBuild()
     await this.step('build')
-    return new FakeMachine(this, config)
+    this.controller = new AcpiPciHotplug()
+    return new FakeMachine(this, config, events)
   }
 
   restoreVm = (path: string, options: RestoreOptions & VmOptions): Promise<Vm> =>
@@ -69,10 +74,30 @@ class FakeMachine implements BuiltMachine {
   readonly #machines: FakeMachines
   readonly #vm = new FakeVirtualMachine()
 
-  constructor(machines: FakeMachines, config: VmConfig) {
+  readonly hotplug: DeviceHotplug
+
+  constructor(machines: FakeMachines, config: VmConfig, events: MachineEvents) {
     this.#machines = machines
-    this.components.add(new FakeDevice(machines, config.disks[0]?.id))
+    this.components.add(new FakeDevice(machines))
     this.components.add(new FakeRegister())
+    this.hotplug = this.components.add(
+      new DeviceHotplug({
+        ...{ components: this.components, controller: machines.controller },
+        notify: () => machines.steps.push('notify'),
+        onRemoved: id => events.deviceRemoved(id),
+      }),
+    )
+    const present = [...config.disks, ...config.net].map(device => new FakePlug(device))
+    for (const { device, transport } of present) {
+      this.components.add(device, this.hotplug)
+      this.components.add(transport, this.hotplug)
+    }
+    this.hotplug.begin(present, {
+      make: async ({ config: device }: NewDevice) => {
+        await machines.step('plug')
+        return new FakePlug(device)
+      },
+    })
   }
 
   readonly ram = {
@@ -172,24 +197,34 @@ const fakeRegisterState = defineState(
   z.strictObject({ large: z.bigint(), bytes: z.instanceof(Uint8Array) }),
 )
 
+/** A device in its slot. */
+class FakePlug implements PluggedDevice {
+  readonly device: Component
+  readonly transport: PluggedDevice['transport']
+
+  constructor({ id = '', pci_device_id: slot = 0 }: { id?: string | undefined; pci_device_id?: number | undefined }) {
+    const part = {
+      ...{ state: stateless, pause: async () => {}, resume: () => {}, reset: () => {}, close: async () => {} },
+    }
+    const name = `_virtio-pci-${id}`
+    const pciAddress = `0000:00:${slot.toString(16).padStart(2, '0')}.0`
+    const counters = { read_bytes: 4096n, read_ops: 1n }
+    const describe = () => [
+      { id: name, pciAddress, counters: {} },
+      { id, parent: name, counters },
+    ]
+    this.device = { name: id, ...part }
+    this.transport = { name, ...part, slot, pciAddress, describe }
+  }
+}
+
 class FakeDevice implements Component {
   readonly name = 'fake'
   readonly state = stateless
   readonly #machines: FakeMachines
-  readonly #diskId: string | undefined
 
-  constructor(machines: FakeMachines, diskId: string | undefined) {
+  constructor(machines: FakeMachines) {
     this.#machines = machines
-    this.#diskId = diskId
-  }
-
-  describe(): readonly DeviceDescription[] {
-    if (this.#diskId === undefined) return []
-    const transport = `_virtio-pci-${this.#diskId}`
-    return [
-      { id: transport, pciAddress: '0000:00:02.0', counters: {} },
-      { id: this.#diskId, parent: transport, counters: { read_bytes: 4096n, read_ops: 1n } },
-    ]
   }
 
   pause(): Promise<void> {

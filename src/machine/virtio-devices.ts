@@ -1,0 +1,111 @@
+import { openDisk } from '../backends/disk.native.ts'
+import { openRandomSource } from '../backends/random-source.ts'
+import { openTap, tapOffloads } from '../backends/tap.native.ts'
+import type { DiskConfig, NetConfig, VmConfig } from '../config/vm-config.ts'
+import type { KvmVirtualMachine } from '../hypervisor/kvm.native.ts'
+import { VirtioBlk } from '../virtio/blk.ts'
+import { VirtioConsole } from '../virtio/console.ts'
+import type { VirtioDevice } from '../virtio/device.ts'
+import { createBlockBackend, createMailboxBackend, createNetBackend } from '../virtio/engines.native.ts'
+import { netFeatures, VirtioNet } from '../virtio/net.ts'
+import { VirtioRng } from '../virtio/rng.ts'
+import { openChardev } from './chardevs.ts'
+
+/** Each opens what its configuration names and has nothing open where that fails. */
+
+export async function consoleOf(config: VmConfig, vm: KvmVirtualMachine, onEnd: () => void): Promise<VirtioDevice> {
+  await using opened = new AsyncDisposableStack()
+  const chardev = opened.adopt(await openChardev('--console', config.console, onEnd), each => each.close())
+  const device = new VirtioConsole({
+    name: '__console',
+    chardev,
+    createBackend: handlers => createMailboxBackend(vm.nativeMemory, '__console', handlers),
+  })
+  opened.move()
+  return device
+}
+
+export function diskOf(config: DiskConfig, vm: KvmVirtualMachine): VirtioDevice {
+  const { path, readonly: isReadOnly, direct: isDirect, sparse: isSparse, num_queues, queue_size, id } = config
+  const name = id ?? path
+  using opened = new DisposableStack()
+  const settings = { path, isReadOnly, isDirect, isFormatUnknown: config.image_type === 'Unknown' }
+  const disk = opened.adopt(openDisk(settings), each => each.close())
+  const device = new VirtioBlk({
+    name,
+    sizeBytes: disk.sizeBytes,
+    logicalBlockBytes: disk.logicalBlockBytes,
+    physicalBlockBytes: Math.max(disk.logicalBlockBytes, disk.alignmentBytes),
+    isReadOnly,
+    queues: num_queues,
+    queueSize: queue_size,
+    canDiscard: disk.canDiscard && isSparse,
+    canWriteZeroes: disk.canWriteZeroes,
+    createBackend: onFailure =>
+      createBlockBackend(vm.nativeMemory, {
+        name,
+        fd: disk.fd,
+        sizeBytes: disk.sizeBytes,
+        isReadOnly,
+        alignmentBytes: disk.alignmentBytes,
+        serial: config.serial ?? name,
+        isSparse,
+        onFailure,
+      }),
+    closeDisk: () => disk.close(),
+  })
+  opened.move()
+  return device
+}
+
+export function cardOf(config: NetConfig, vm: KvmVirtualMachine): VirtioDevice {
+  const { tap: tapName, fds, ip, mask, mac, host_mac, mtu, num_queues, queue_size, id } = config
+  const name = id ?? tapName ?? 'net'
+  if (mac === undefined) throw new RangeError(`${name} has no address: its configuration is not settled`)
+  const queuePairs = num_queues / 2
+  const hostMac = host_mac === undefined ? undefined : macBytes(host_mac)
+  using opened = new DisposableStack()
+  const tap = opened.adopt(openTap({ name: tapName, fds, queuePairs, ip, mask, hostMac, mtu }), each => each.close())
+  const device = new VirtioNet({
+    name,
+    mac: macBytes(mac),
+    mtu,
+    queuePairs,
+    queueSize: queue_size,
+    offloads: { tso: config.offload_tso, ufo: config.offload_ufo, csum: config.offload_csum },
+    createBackend: onFailure => createNetBackend(vm.nativeMemory, { name, tapFds: tap.fds, onFailure }),
+    createControl: handlers => createMailboxBackend(vm.nativeMemory, `${name}_ctrl`, handlers),
+    setGuestOffloads: features => tap.setOffloads(tapFlags(features)),
+    closeTap: () => tap.close(),
+  })
+  opened.move()
+  return device
+}
+
+export async function randomSourceOf(path: string, vm: KvmVirtualMachine): Promise<VirtioDevice> {
+  await using opened = new AsyncDisposableStack()
+  const source = opened.adopt(await openRandomSource(path), each => each.close())
+  const device = new VirtioRng({
+    name: '__rng',
+    readRandom: lengthBytes => source.read(lengthBytes),
+    createBackend: handlers => createMailboxBackend(vm.nativeMemory, '__rng', handlers),
+    closeSource: () => source.close(),
+  })
+  opened.move()
+  return device
+}
+
+function tapFlags(features: bigint): number {
+  const on = (feature: bigint, flag: number) => ((features & feature) !== 0n ? flag : 0)
+  return (
+    on(netFeatures.guestCsum, tapOffloads.csum) |
+    on(netFeatures.guestTso4, tapOffloads.tso4) |
+    on(netFeatures.guestTso6, tapOffloads.tso6) |
+    on(netFeatures.guestEcn, tapOffloads.ecn) |
+    on(netFeatures.guestUfo, tapOffloads.ufo)
+  )
+}
+
+function macBytes(text: string): Uint8Array {
+  return Uint8Array.from(text.split(':'), part => Number.parseInt(part, 16))
+}
