@@ -1,5 +1,6 @@
 import type { VmConfigInput } from '../config/vm-config.ts'
 import { forgetAddon } from '../native/addon.ts'
+import { standInGlobals } from './rehearsal-globals.ts'
 import { Vmm } from './vmm.ts'
 
 /**
@@ -7,6 +8,7 @@ import { Vmm } from './vmm.ts'
  * read and compile it takes a fifth of the time to a guest's first instruction. Kernel and disks are there.
  */
 export async function rehearseBoot(config: VmConfigInput): Promise<void> {
+  using _globals = standInGlobals()
   const { dlopen } = process
   process.dlopen = (module: object) => {
     Reflect.set(module, 'exports', standIn())
