@@ -1,6 +1,7 @@
 import type { VmConfigInput } from '../config/vm-config.ts'
 import { forgetAddon } from '../native/addon.ts'
 import { standInGlobals } from './rehearsal-globals.ts'
+import { RehearsalGuest, type RehearsalHandlers } from './rehearsal-guest.ts'
 import { Vmm } from './vmm.ts'
 
 /**
@@ -10,14 +11,16 @@ import { Vmm } from './vmm.ts'
 export async function rehearseBoot(config: VmConfigInput): Promise<void> {
   using _globals = standInGlobals()
   const { dlopen } = process
+  const guest = new RehearsalGuest()
   process.dlopen = (module: object) => {
-    Reflect.set(module, 'exports', standIn())
+    Reflect.set(module, 'exports', standIn(guest))
   }
   process.env['TSVMM_ADDON'] = 'stand-in'
   try {
     await using vmm = new Vmm()
     await vmm.create(config)
     await vmm.boot()
+    guest.boots()
   } finally {
     process.dlopen = dlopen
     delete process.env['TSVMM_ADDON']
@@ -63,7 +66,7 @@ function cpuid(...leaves: readonly (readonly [leaf: number, eax: number])[]): Ui
 }
 
 /** The addon, its classes, and what they make: all of it one and the same. */
-function standIn(): object {
+function standIn(guest: RehearsalGuest): object {
   // biome-ignore lint/complexity/useArrowFunction: what is to be constructed must be a function of this kind
   const it: object = new Proxy(function () {}, {
     apply: () => it,
@@ -71,8 +74,16 @@ function standIn(): object {
     get: (_, member) => {
       // What can be awaited would be, for ever.
       if (typeof member === 'symbol' || member === 'then') return undefined
-      return Object.hasOwn(answers, member) ? answers[member] : it
+      return Object.hasOwn(members, member) ? members[member] : it
     },
   })
+  const members: Readonly<Record<string, unknown>> = {
+    ...answers,
+    setTrapHandlers: (handlers: RehearsalHandlers) => guest.hears(handlers),
+    mapWindow: (space: string, address: number, { length }: Uint8Array, _spans: unknown, windowId: number) => {
+      guest.sees(space, address, length, windowId)
+      return it
+    },
+  }
   return it
 }
