@@ -2,6 +2,7 @@
 #include <napi.h>
 
 #include "napi/addon_data.h"
+#include "napi/descriptor_bindings.h"
 #include "napi/event_fd_binding.h"
 #include "napi/exchange_binding.h"
 #include "napi/image_writer_binding.h"
@@ -32,6 +33,8 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   tsvmm::define_virtio(env, exports);
   tsvmm::define_exchange(env, exports);
   tsvmm::define_pty(env, exports);
+  tsvmm::DescriptorSocketBinding::define(env, exports);
+  tsvmm::DescriptorListenerBinding::define(env, exports);
   return exports;
 }
 

@@ -6,6 +6,7 @@ import { describeIssue, seldomChecked } from '../util/issues.ts'
 import type { Vmm } from '../vmm/vmm.ts'
 import { openApi } from './openapi.ts'
 import { withoutUnknown } from './read-config.ts'
+import type { RequestDescriptors } from './request-descriptors.ts'
 import {
   addedDeviceSchema,
   destinationSchema,
@@ -52,7 +53,8 @@ export interface Route {
   readonly mayBeSilent?: boolean
   /** What is missing; the request is refused once its body was found right. */
   readonly unsupported?: string
-  run(context: ApiContext, body: unknown): unknown
+  /** Takes what it has use for of the descriptors that came with the request. */
+  run(context: ApiContext, body: unknown, descriptors: RequestDescriptors): unknown
 }
 
 type Action = 'boot' | 'pause' | 'resume' | 'shutdown' | 'reboot' | 'powerButton' | 'nmi' | 'delete'
@@ -74,27 +76,37 @@ function add(path: string, list: DeviceList, summary: string, failure: string): 
   return {
     ...{ method: 'PUT', path, summary, failure, request: deviceSchema },
     ...{ response: addedDeviceSchema, mayBeSilent: true },
-    run: async (context, body) => {
-      if (list === 'net') refuseMissingTap(body)
-      const known: unknown = Reflect.get(Object(knownParts(context, path.slice(1), { [list]: [body] })), list)
+    run: async (context, body, descriptors) => {
+      const { vmm, warn } = context
+      const tell = (field: string) => warn(`${path.slice(1)}: ${field} is unknown and was left out`)
+      const known: unknown = Reflect.get(Object(withoutUnknown({ [list]: [body] }, tell)), list)
       const [device]: unknown[] = Array.isArray(known) ? known : []
-      const place = await context.vmm.addDevice(list, device)
+      const place =
+        list === 'net' ? await addCard(vmm, Object(device), descriptors) : await vmm.addDevice(list, Object(device))
       return place && { id: place.id, bdf: place.pciAddress }
     },
   }
 }
 
-/** Clients that name no tap send descriptors beside the request. Another tap than theirs would be no help to them. */
-function refuseMissingTap(card: unknown): void {
-  const tap: unknown = Reflect.get(Object(card), 'tap')
-  if (tap !== undefined && tap !== null) return
-  throw new TsvmmError('ERR_NOT_SUPPORTED', {
-    what: 'vm.add-net without tap, by descriptors that come with the request,',
-  })
+/** A card's taps are those that came with the request, one for each pair of queues; numbers in it name nobody's. */
+function addCard(
+  vmm: Vmm,
+  { fds: _fds, ...card }: { fds?: unknown; tap?: unknown; num_queues?: unknown },
+  descriptors: RequestDescriptors,
+) {
+  const { count } = descriptors
+  if (count === 0) return vmm.addDevice('net', card)
+  const { num_queues = 2 * count } = card
+  if (num_queues !== 2 * count) {
+    const reason = `${count} descriptors came for num_queues=${num_queues}; each pair needs one`
+    throw new TsvmmError('ERR_API_REQUEST', { reason })
+  }
+  const handed = descriptors.take(count)
+  return vmm.addDevice('net', { ...card, num_queues, fds: handed.fds }, [handed])
 }
 
-function knownParts({ warn }: ApiContext, operation: string, config: unknown): unknown {
-  const known = withoutUnknown(config, path => warn(`${operation}: ${path} is unknown and was left out`))
+function knownConfig({ warn }: ApiContext, config: unknown): unknown {
+  const known = withoutUnknown(config, path => warn(`vm.create: ${path} is unknown and was left out`))
   refuseDescriptorNumbers(known)
   return known
 }
@@ -128,7 +140,7 @@ export const routes: readonly Route[] = [
     ...{ method: 'PUT', path: '/vm.create', summary: 'Keeps the configuration of a machine, without booting it' },
     failure: 'The VM could not be created',
     request: vmConfigSchema,
-    run: (context, body) => context.vmm.create(knownParts(context, 'vm.create', body)),
+    run: (context, body) => context.vmm.create(knownConfig(context, body)),
   },
   action('/vm.delete', 'delete', 'Forgets the machine; shuts it down first', 'The VM could not be deleted'),
   action('/vm.boot', 'boot', 'Boots the machine', 'The VM could not boot'),
@@ -205,9 +217,9 @@ export const routes: readonly Route[] = [
     ...{ method: 'PUT', path: '/vm.restore', summary: 'Makes the machine from a snapshot, paused where it was saved' },
     failure: 'The VM could not be restored',
     request: restoreSchema,
-    run: ({ vmm }, body) => {
-      const { path, options } = restoreRequest(restoreSchema.parse(body, seldomChecked))
-      return vmm.restore(path, options)
+    run: ({ vmm }, body, descriptors) => {
+      const { path, options, handed } = restoreRequest(restoreSchema.parse(body, seldomChecked), descriptors)
+      return vmm.restore(path, options, handed)
     },
   },
   later('/vm.resize', resizeSchema, 'Changes vCPUs, memory or balloon'),

@@ -1,10 +1,11 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
-import { Socket } from 'node:net'
 import { reasonOf, TsvmmError } from '../util/errors.ts'
 import type { Log } from '../util/log.ts'
-import { type Listener, listen } from './listener.ts'
+import { closeDescriptor, DescriptorSocket } from './descriptor-socket.native.ts'
+import { type Listener, listen, threadName } from './listener.native.ts'
 import { errorReply, jsonReply, type Reply, refusalReply } from './reply.ts'
 import { announcesTooMuch, BodyTooLarge, maximumBodyBytes, parseJson, readBody } from './request-body.ts'
+import { RequestDescriptors } from './request-descriptors.ts'
 import { type ApiContext, apiRoot, checkBody, type Route, routes } from './routes.ts'
 import type { SocketAddress } from './socket-address.ts'
 
@@ -20,6 +21,8 @@ export interface ApiServerOptions extends Omit<ApiContext, 'warn'> {
 
 /** Cloud Hypervisor's. */
 const maximumConnections = 10
+/** More clients at once are turned away without a word. */
+const maximumRefused = 64
 /** Requests of one connection that wait for an answer. */
 const maximumPipelined = 4
 const maximumHeaderBytes = 16 * 1024
@@ -28,19 +31,28 @@ const closeTimeoutMs = 1_000
 
 const routesByPath = new Map<string, Route>(routes.map(route => [`${apiRoot}${route.path}`, route]))
 
-/** The HTTP API on a Unix socket: reads requests, hands them to the table of routes, writes replies. */
+/**
+ * The HTTP API on a Unix socket: reads requests, hands them to the table of routes, writes replies. Connections are our own, since
+ * Node's cannot receive descriptors; Node's HTTP runs on top of them.
+ */
 export class ApiServer implements AsyncDisposable {
   readonly #server: Server
   readonly #context: ApiContext
   readonly #log: Log
-  readonly #waiting = new Map<Socket, number>()
+  /** Connections, and how many of their requests wait for an answer. */
+  readonly #waiting = new Map<object, number>()
+  #drained: () => void = () => {}
+  /** Those that are being turned away. */
+  readonly #refused = new Set<DescriptorSocket>()
   #listener: Listener | undefined
   #closed: Promise<void> | undefined
 
   /** Throws ERR_API_SOCKET. */
   static async start(options: ApiServerOptions): Promise<ApiServer> {
     const server = new ApiServer(options)
-    server.#listener = await listen(server.#server, options.address)
+    server.#listener = await listen(options.address, fd => server.#accept(fd))
+    // What Node's own listening begins: looking for requests that take too long.
+    server.#server.emit('listening')
     return server
   }
 
@@ -59,7 +71,6 @@ export class ApiServer implements AsyncDisposable {
       keepAliveTimeout: 0,
       requireHostHeader: false,
     })
-    this.#server.on('connection', socket => this.#accept(socket))
     this.#server.on('request', (request, response) => this.#serve(request, response))
     this.#server.on('checkContinue', (request, response) => {
       if (!announcesTooMuch(request)) response.writeContinue()
@@ -67,7 +78,7 @@ export class ApiServer implements AsyncDisposable {
     })
     this.#server.on('clientError', (error, socket) => {
       // An answer that is still due must not be taken for this one.
-      const isWaiting = socket instanceof Socket && (this.#waiting.get(socket) ?? 0) > 0
+      const isWaiting = (this.#waiting.get(socket) ?? 0) > 0
       if (isWaiting || !socket.writable) socket.destroy()
       else refuseConnection(socket, clientErrorReply(error))
     })
@@ -85,25 +96,40 @@ export class ApiServer implements AsyncDisposable {
 
   async #close(): Promise<void> {
     const { promise, resolve } = Promise.withResolvers<void>()
-    this.#server.close(() => resolve())
+    this.#drained = resolve
+    this.#listener?.release()
+    for (const socket of this.#refused) socket.destroy()
+    this.#server.close()
+    if (this.#waiting.size === 0) return
     const deadline = setTimeout(() => this.#server.closeAllConnections(), closeTimeoutMs)
-    try {
-      await promise
-    } finally {
-      clearTimeout(deadline)
-      this.#listener?.release()
-    }
+    await promise
+    clearTimeout(deadline)
   }
 
-  #accept(socket: Socket): void {
+  #accept(fd: number): void {
+    if (this.#refused.size >= maximumRefused) {
+      closeDescriptor(fd)
+      return
+    }
+    const socket = new DescriptorSocket(fd, threadName)
     // A peer that goes away while it is answered is no news.
     socket.on('error', () => {})
     if (this.#waiting.size >= maximumConnections) {
-      refuseConnection(socket, refusalReply(503, 'Service Unavailable', `${maximumConnections} connections are open`))
+      this.#turnAway(socket)
       return
     }
     this.#waiting.set(socket, 0)
-    socket.once('close', () => this.#waiting.delete(socket))
+    socket.once('close', () => {
+      this.#waiting.delete(socket)
+      if (this.#waiting.size === 0) this.#drained()
+    })
+    this.#server.emit('connection', socket)
+  }
+
+  #turnAway(socket: DescriptorSocket): void {
+    this.#refused.add(socket)
+    socket.once('close', () => this.#refused.delete(socket))
+    refuseConnection(socket, refusalReply(503, 'Service Unavailable', `${maximumConnections} connections are open`))
   }
 
   #serve(request: IncomingMessage, response: ServerResponse): void {
@@ -144,16 +170,17 @@ export class ApiServer implements AsyncDisposable {
       if (!(error instanceof BodyTooLarge)) throw error
       return { ...refusalReply(413, 'Payload Too Large', `a body has at most ${maximumBodyBytes} bytes`), closes: true }
     }
+    using descriptors = descriptorsOf(request)
     if (route === undefined) return refusalReply(404, 'Not Found', `there is no ${pathOf(request)}`)
     const { method = '' } = request
     if (method !== 'GET' && method !== 'PUT') return { status: 400 }
     if (method !== route.method) return refusalReply(400, 'Bad Request', `${route.path} takes ${route.method}`)
-    return this.#run(route, body)
+    return await this.#run(route, body, descriptors)
   }
 
-  async #run(route: Route, bytes: Buffer): Promise<Reply> {
+  async #run(route: Route, bytes: Buffer, descriptors: RequestDescriptors): Promise<Reply> {
     try {
-      const result = await route.run(this.#context, requestedWith(route, bytes))
+      const result = await route.run(this.#context, requestedWith(route, bytes), descriptors)
       if (route.response === undefined || (route.mayBeSilent === true && result === undefined)) return { status: 204 }
       return route.response === 'empty' ? { status: 200, body: '' } : jsonReply(200, result)
     } catch (error) {
@@ -204,14 +231,22 @@ function clientErrorReply(error: Error): Reply {
   return clientErrors[code] ?? refusalReply(400, 'Bad Request', 'this is not HTTP/1.1')
 }
 
-/** Answers on a connection that is given up, without Node's HTTP on top. */
-function refuseConnection(
-  socket: NodeJS.WritableStream & { destroySoon?(): void },
-  { status, body = '' }: Reply,
-): void {
-  socket.write(
+/** Those that came with any part of the request. */
+function descriptorsOf({ socket }: IncomingMessage): RequestDescriptors {
+  const carrier: unknown = socket
+  if (!(carrier instanceof DescriptorSocket)) return RequestDescriptors.none
+  return new RequestDescriptors(carrier.takeDescriptors(), closeDescriptor)
+}
+
+/** The last answer on a connection, without Node's HTTP. */
+function lastWords({ status, body = '' }: Reply): string {
+  return (
     `HTTP/1.1 ${status} \r\nServer: Cloud Hypervisor API\r\nConnection: close\r\nContent-Type: application/json\r\n` +
-      `Content-Length: ${body.length}\r\n\r\n${body}`,
+    `Content-Length: ${body.length}\r\n\r\n${body}`
   )
+}
+
+function refuseConnection(socket: NodeJS.WritableStream & { destroySoon?(): void }, reply: Reply): void {
+  socket.write(lastWords(reply))
   socket.destroySoon?.()
 }

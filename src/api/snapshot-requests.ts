@@ -3,12 +3,17 @@ import * as z from 'zod/mini'
 import type { SnapshotOptions } from '../snapshot/write.ts'
 import { TsvmmError } from '../util/errors.ts'
 import { overridesSchema } from '../vmm/overrides.ts'
+import type { HandedDescriptors } from '../vmm/owned-descriptors.ts'
 import type { RestoreOptions } from '../vmm/restore.ts'
+import type { RequestDescriptors } from './request-descriptors.ts'
 
 /** Bodies of vm.snapshot and vm.restore; unknown fields are refused: a misspelt one would change what is lost or kept. */
 
 const text = z.string().check(z.minLength(1))
 const flag = z.nullish(z.boolean())
+
+/** As many as one message holds, in several of them. */
+const descriptorCount = z.number().check(z.int(), z.gte(1), z.lte(1024))
 
 export const snapshotSchema = z.strictObject({
   destination_url: text,
@@ -35,7 +40,8 @@ export const restoreSchema = z.strictObject({
   disks: z.nullish(z.enum(['Copy', 'Leave'])),
   disk_directory: z.nullish(text),
   overrides: z.nullish(overridesSchema),
-  net_fds: z.nullish(z.array(z.strictObject({ id: text, num_fds: z.number() }))),
+  /** `fds`: numbers of the client's own. */
+  net_fds: z.nullish(z.array(z.strictObject({ id: text, num_fds: descriptorCount, fds: z.nullish(z.unknown()) }))),
   vfio_fds: z.nullish(z.array(z.unknown())),
   iommufd_fd: z.nullish(z.number()),
   zone_updates: z.nullish(z.array(z.unknown())),
@@ -60,19 +66,30 @@ export function snapshotRequest(body: z.output<typeof snapshotSchema>): { path: 
   }
 }
 
-/** Where a snapshot is, and what becomes of it. Throws ERR_API_REQUEST, and ERR_NOT_SUPPORTED for descriptors. */
-export function restoreRequest(body: z.output<typeof restoreSchema>): { path: string; options: RestoreOptions } {
-  const { source_url, prefault, memory_restore_mode, resume, clock, tsc_rate, overrides, iommufd_fd } = body
-  for (const field of ['net_fds', 'vfio_fds', 'zone_updates'] as const) {
+/**
+ * Where a snapshot is, what becomes of it, and the descriptors of its cards. Throws ERR_API_REQUEST, and ERR_NOT_SUPPORTED for
+ * what cards have no use for.
+ */
+export function restoreRequest(
+  body: z.output<typeof restoreSchema>,
+  descriptors: RequestDescriptors,
+): { path: string; options: RestoreOptions; handed: readonly HandedDescriptors[] } {
+  const { source_url, prefault, memory_restore_mode, resume, clock, tsc_rate, iommufd_fd } = body
+  for (const field of ['vfio_fds', 'zone_updates'] as const) {
     if ((body[field] ?? []).length > 0) throw new TsvmmError('ERR_NOT_SUPPORTED', { what: `vm.restore with ${field}` })
   }
   if (iommufd_fd != null) throw new TsvmmError('ERR_NOT_SUPPORTED', { what: 'vm.restore with iommufd_fd' })
-  if (Object.values(overrides?.net ?? {}).some(({ fds }) => fds !== undefined)) {
+  if (Object.values(body.overrides?.net ?? {}).some(({ fds }) => fds !== undefined)) {
     throw new TsvmmError('ERR_API_REQUEST', { reason: 'net: fds: descriptors cannot be named by number in a request' })
   }
-  const memory = prefault === true ? { ...overrides?.memory, prefault } : overrides?.memory
+  const path = pathOf('source_url', source_url)
+  const cards = descriptorsByCard(body, descriptors)
+  const net = { ...body.overrides?.net }
+  for (const { id, handed } of cards) net[id] = { ...net[id], fds: [...handed.fds] }
+  const memory = prefault === true ? { ...body.overrides?.memory, prefault } : body.overrides?.memory
   return {
-    path: pathOf('source_url', source_url),
+    path,
+    handed: cards.map(({ handed }) => handed),
     options: {
       ...(memory_restore_mode == null ? {} : { mode: restoreModes[memory_restore_mode] }),
       ...(body.prefetch == null ? {} : { prefetch: body.prefetch }),
@@ -83,9 +100,25 @@ export function restoreRequest(body: z.output<typeof restoreSchema>): { path: st
       resume: resume === true,
       clock: clock === 'Jump' ? 'jump' : 'continue',
       tscRate: tsc_rate === 'Host' ? 'host' : 'keep',
-      overrides: { ...overrides, ...(memory === undefined ? {} : { memory }) },
+      overrides: { ...body.overrides, net, ...(memory === undefined ? {} : { memory }) },
     },
   }
+}
+
+/** The descriptors of each card, as many as `net_fds` says, in that order. Throws ERR_API_REQUEST. */
+function descriptorsByCard(
+  { net_fds }: z.output<typeof restoreSchema>,
+  descriptors: RequestDescriptors,
+): { readonly id: string; readonly handed: HandedDescriptors }[] {
+  const cards = net_fds ?? []
+  const announced = cards.reduce((sum, { num_fds }) => sum + num_fds, 0)
+  if (announced !== descriptors.count) {
+    const reason = `net_fds: ${announced} descriptors were announced and ${descriptors.count} came`
+    throw new TsvmmError('ERR_API_REQUEST', { reason })
+  }
+  const ids = new Set(cards.map(({ id }) => id))
+  if (ids.size < cards.length) throw new TsvmmError('ERR_API_REQUEST', { reason: 'net_fds: a card is there twice' })
+  return cards.map(({ id, num_fds }) => ({ id, handed: descriptors.take(num_fds) }))
 }
 
 const restoreModes = { Copy: 'copy', CopyOnWrite: 'cow', OnDemand: 'ondemand' } as const

@@ -31,6 +31,10 @@ export class SocketLock implements Disposable {
     this.#fd = fd
   }
 
+  get isReleased(): boolean {
+    return this.#isReleased
+  }
+
   /** Removes the file and gives the lock back. Idempotent. */
   release(): void {
     if (this.#isReleased) return

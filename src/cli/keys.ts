@@ -1,5 +1,6 @@
 import type { OptionKeys } from './options.ts'
 import {
+  cardDescriptors,
   choice,
   features,
   number,
@@ -212,7 +213,7 @@ export const restoreKeys: OptionKeys = {
     kind: path,
     help: 'where copies stay, as ID.img [beside the disks, gone with the machine]',
   },
-  net_fds: { field: 'net_fds', kind: text },
+  net_fds: { field: 'net_fds', kind: cardDescriptors, help: 'open descriptors of taps, for cards that had theirs so' },
   vfio_fds: { field: 'vfio_fds', kind: text },
   iommufd_fd: { field: 'iommufd_fd', kind: number },
   zone_updates: { field: 'zone_updates', kind: text },

@@ -1,10 +1,11 @@
 import { readFileSync } from 'node:fs'
-import { request } from 'node:http'
+import { type RequestOptions, request } from 'node:http'
 import { resolve } from 'node:path'
 import { reasonOf, TsvmmError } from '../util/errors.ts'
 import type { ChosenCommand, RemoteCommand } from './commands.ts'
 import { invalid, type OptionKeys, type OptionObject, parseOption, withFirstKey } from './options.ts'
 import { describeAnswer } from './remote-text.ts'
+import { splitDescriptors } from './request-fds.ts'
 import { path as pathKind } from './values.ts'
 
 export interface RemoteFlags {
@@ -15,8 +16,8 @@ export interface RemoteFlags {
 export async function runCommand({ command, argument, isJson }: ChosenCommand, flags: RemoteFlags): Promise<number> {
   const socketPath = pathOf(command.name, flags.apiSocket)
   const given = argument ?? (command.isOptional === true ? '' : undefined)
-  const body = given === undefined ? undefined : bodyOf(command, given)
-  const { status, text } = await sendWatched(socketPath, command, body)
+  const message = given === undefined ? {} : messageOf(command, given)
+  const { status, text } = await sendWatched(socketPath, command, message)
   if (status >= 400 || status < 200)
     throw new TsvmmError('ERR_API_ANSWER', { path: command.name, reason: reasonIn(status, text) })
   if (text === '') return 0
@@ -30,10 +31,17 @@ function pathOf(command: string, socket: string | undefined): string {
   return socket.startsWith('path=') ? socket.slice('path='.length) : socket
 }
 
-function bodyOf({ name, keys }: RemoteCommand, argument: string): Buffer {
-  if (keys === undefined) return readBody(argument)
-  const body = parseOption(name, withFirstKey(argument, keys), keys)
-  return Buffer.from(JSON.stringify(withAbsolutePaths(body, keys)))
+/** What goes with a command. */
+interface Message {
+  readonly body?: Buffer
+  readonly fds?: readonly number[]
+}
+
+function messageOf({ name, keys }: RemoteCommand, argument: string): Message {
+  if (keys === undefined) return { body: readBody(argument) }
+  const { body, fds } = splitDescriptors(parseOption(name, withFirstKey(argument, keys), keys))
+  if (fds.length > mostDescriptors) throw invalid(name, `at most ${mostDescriptors} descriptors go with a request`)
+  return { body: Buffer.from(JSON.stringify(withAbsolutePaths({ ...body }, keys))), fds }
 }
 
 /** The program that serves the API may be somewhere else. */
@@ -59,17 +67,38 @@ interface Answer {
   readonly text: string
 }
 
-function send(
+/** In one message (SCM_MAX_FD). */
+const mostDescriptors = 253
+
+/** Node's own sockets cannot send descriptors. */
+async function connectionWith(
+  socketPath: string,
+  fds: readonly number[],
+): Promise<Pick<RequestOptions, 'agent' | 'createConnection'>> {
+  if (fds.length === 0) return { agent: false }
+  const { DescriptorSocket } = await import('../api/descriptor-socket.native.ts')
+  return {
+    createConnection: () => {
+      const socket = DescriptorSocket.connect(socketPath, 'tsvmm')
+      socket.sendWithNext(fds)
+      return socket
+    },
+  }
+}
+
+async function send(
   socketPath: string,
   { method, path }: Pick<RemoteCommand, 'method' | 'path'>,
-  body: Buffer | undefined,
+  { body, fds = [] }: Message,
 ): Promise<Answer> {
+  const connection = await connectionWith(socketPath, fds)
   const { promise, resolve, reject } = Promise.withResolvers<Answer>()
   const fail = (cause: Error) => {
     reject(new TsvmmError('ERR_API_SOCKET', { path: socketPath, reason: connectReason(cause) }, { cause }))
   }
   const headers = { 'Content-Length': body?.length ?? 0 }
-  const sent = request({ socketPath, method, path: `/api/v1${path}`, headers, agent: false }, response => {
+  const options = { socketPath, method, path: `/api/v1${path}`, headers, ...connection }
+  const sent = request(options, response => {
     const chunks: Buffer[] = []
     response.on('data', (chunk: Buffer) => chunks.push(chunk))
     response.on('error', fail)
@@ -81,11 +110,11 @@ function send(
 }
 
 /** Shows how far a snapshot has come, where somebody looks at it. */
-async function sendWatched(socketPath: string, command: RemoteCommand, body: Buffer | undefined): Promise<Answer> {
-  const answer = send(socketPath, command, body)
+async function sendWatched(socketPath: string, command: RemoteCommand, message: Message): Promise<Answer> {
+  const answer = send(socketPath, command, message)
   if (command.path !== '/vm.snapshot' || !process.stderr.isTTY) return await answer
   const { showSnapshotProgress } = await import('./snapshot-progress.ts')
-  const ask = async () => (await send(socketPath, { method: 'GET', path: '/tsvmm.snapshot-progress' }, undefined)).text
+  const ask = async () => (await send(socketPath, { method: 'GET', path: '/tsvmm.snapshot-progress' }, {})).text
   return await showSnapshotProgress(answer, ask)
 }
 

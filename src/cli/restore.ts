@@ -1,3 +1,4 @@
+import { RequestDescriptors } from '../api/request-descriptors.ts'
 import { restoreRequest, restoreSchema } from '../api/snapshot-requests.ts'
 import { seldomChecked } from '../util/issues.ts'
 import { type Overrides, overridesSchema } from '../vmm/overrides.ts'
@@ -7,6 +8,7 @@ import type { MachineFlags } from './config.ts'
 import { flagsAmong, machineFlags } from './flags.ts'
 import { diskKeys, memoryKeys, netKeys, restoreKeys, rngKeys } from './keys.ts'
 import { invalid, type OptionKeys, type OptionObject, parseOption, withFirstKey } from './options.ts'
+import { descriptorsByCard } from './request-fds.ts'
 
 /** Flags that say where a restored machine finds what it had elsewhere; all others describe what is in the snapshot. */
 const overridingFlags = ['--disk', '--net', '--serial', '--console', '--rng', '--memory']
@@ -20,13 +22,28 @@ export interface RestoreFlags extends MachineFlags {
 export function restoreOf(flags: RestoreFlags, resumes: boolean): { path: string; options: RestoreOptions } {
   const foreign = flagsAmong(machineFlags, { ...flags }).find(flag => !overridingFlags.includes(flag))
   if (foreign !== undefined) throw invalid(foreign, 'is what the snapshot says')
-  const given = parseOption('--restore', withFirstKey(flags.restore, restoreKeys), restoreKeys)
-  const { path, options } = restoreRequest(restoreSchema.parse({ resume: resumes, ...given }, seldomChecked))
-  const { memory, ...overrides } = overridesOf(flags)
+  const { net_fds, ...given } = parseOption('--restore', withFirstKey(flags.restore, restoreKeys), restoreKeys)
+  const body = restoreSchema.parse({ resume: resumes, ...given }, seldomChecked)
+  const { path, options } = restoreRequest(body, RequestDescriptors.none)
+  const { memory, net, ...overrides } = overridesOf(flags)
   return {
     path,
-    options: { ...options, overrides: { ...overrides, memory: { ...memory, ...options.overrides?.memory } } },
+    options: {
+      ...options,
+      overrides: {
+        ...overrides,
+        net: withDescriptors(net ?? {}, net_fds),
+        memory: { ...memory, ...options.overrides?.memory },
+      },
+    },
   }
+}
+
+function withDescriptors(net: NonNullable<Overrides['net']>, given: unknown): Overrides['net'] {
+  const cards = descriptorsByCard(given)
+  const twice = cards.find(({ id }) => net[id]?.fds !== undefined)
+  if (twice !== undefined) throw invalid('--restore', `net_fds: ${twice.id} has descriptors from --net already`)
+  return { ...net, ...Object.fromEntries(cards.map(({ id, fds }) => [id, { ...net[id], fds: [...fds] }])) }
 }
 
 function overridesOf(flags: RestoreFlags): Overrides {

@@ -1,6 +1,18 @@
 import { execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, mkdtempSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import {
+  closeSync,
+  existsSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join, relative as relativeTo } from 'node:path'
@@ -79,6 +91,18 @@ test.serial('commands drive the program that serves the socket', async t => {
   const relative = relativePath(serving.path('data.img'))
   t.is((await serving.command('add-disk', relative)).exitCode, 0)
   t.is((await serving.command('add-net', 'tap=tap7,id=uplink')).exitCode, 0)
+  const descriptors = [openSync(serving.path('vm.json'), 'r'), openSync(serving.path('vm.json'), 'r')]
+  const adding = ['--api-socket', serving.socket, 'add-net', 'id=passed,fd=[3,4],num_queues=4']
+  const [exitCode] = await once(launch(adding, descriptors), 'exit')
+  for (const fd of descriptors) closeSync(fd)
+  t.is(exitCode, 0)
+  const held = () => {
+    const targets = readdirSync(`/proc/${started.pid}/fd`).map(fd => readlinkSync(`/proc/${started.pid}/fd/${fd}`))
+    return targets.filter(target => target === serving.path('vm.json')).length
+  }
+  t.is(held(), 2)
+  t.is((await serving.command('remove-device', 'passed')).exitCode, 0)
+  t.is(held(), 0)
   const unknown = await serving.command('remove-device', '_disk7')
   t.is(unknown.exitCode, 1)
   t.regex(unknown.stderr, /^tsvmm: error: remove-device: .*: there is no device _disk7$/)

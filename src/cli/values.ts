@@ -134,6 +134,18 @@ export const queueAffinity: ValueKind<Affinity<'queue_index'>[]> = {
   print: items => printTuples(items.map(({ queue_index, host_cpus }) => ({ id: queue_index, numbers: host_cpus }))),
 }
 
+/** Descriptors by the id of a card: `[net0@[3,4],net1@[5]]`. */
+export const cardDescriptors: ValueKind<{ readonly id: string; readonly fds: readonly number[] }[]> = {
+  form: '[ID@[FD,...],...]',
+  parse: (input, refuse) =>
+    listItems(input, refuse).map(item => {
+      const separator = item.lastIndexOf('@')
+      if (separator < 1) refuse(`${item} is not of the form net0@[3,4]`)
+      return { id: unquote(item.slice(0, separator)), fds: numberList.parse(item.slice(separator + 1), refuse) }
+    }),
+  print: items => `[${items.map(({ id, fds }) => `${quote(id)}@[${fds.join(',')}]`).join(',')}]`,
+}
+
 interface NumberTuple {
   readonly id: number
   readonly numbers: readonly number[]

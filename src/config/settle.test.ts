@@ -1,5 +1,5 @@
 import test from 'ava'
-import { settled, withAbsolutePaths } from './settle.ts'
+import { portable, settled } from './settle.ts'
 import { parseVmConfig } from './vm-config.ts'
 
 test('a card without an address gets one of its own, and keeps it', t => {
@@ -17,7 +17,7 @@ test('a card without an address gets one of its own, and keeps it', t => {
 })
 
 test('paths are those from anywhere, and what is absent stays absent', t => {
-  const config = withAbsolutePaths(
+  const config = portable(
     parseVmConfig({
       payload: { kernel: 'k', initramfs: '/i' },
       cpus: { template: 'cpu.json' },

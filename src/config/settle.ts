@@ -8,8 +8,8 @@ export function settled(config: VmConfig): VmConfig {
   return withSlots({ ...config, net: config.net.map(withMac) })
 }
 
-/** Paths as they are from anywhere. */
-export function withAbsolutePaths(config: VmConfig): VmConfig {
+/** As it is from anywhere: paths are whole, and descriptors, which are nobody else's, are left open as `fds: []`. */
+export function portable(config: VmConfig): VmConfig {
   const { kernel, firmware, initramfs } = config.payload
   const absolute = (path: string | undefined) => (path === undefined ? undefined : resolve(path))
   return {
@@ -20,6 +20,7 @@ export function withAbsolutePaths(config: VmConfig): VmConfig {
       ...withoutAbsent({ kernel: absolute(kernel), firmware: absolute(firmware), initramfs: absolute(initramfs) }),
     },
     disks: config.disks.map(disk => ({ ...disk, path: resolve(disk.path) })),
+    net: config.net.map(card => (card.fds === undefined ? card : { ...card, fds: [] })),
     rng: { ...config.rng, src: resolve(config.rng.src) },
     serial: { ...config.serial, ...withoutAbsent({ file: absolute(config.serial.file) }) },
     console: { ...config.console, ...withoutAbsent({ file: absolute(config.console.file) }) },

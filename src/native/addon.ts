@@ -2,6 +2,12 @@ import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { bundleLocation } from '../util/bundle-location.ts'
 import type {
+  DescriptorListenerOptions,
+  DescriptorSocketOptions,
+  NativeDescriptorListener,
+  NativeDescriptorSocket,
+} from './descriptor-sockets.ts'
+import type {
   BlockEngineOptions,
   MailboxEngineOptions,
   NativeEngine,
@@ -55,6 +61,15 @@ export interface Addon {
    * block; reads of it fail with EIO while nobody has the other end open.
    */
   openPty(): { masterFd: number; path: string }
+  readonly DescriptorSocket: new (options: DescriptorSocketOptions) => NativeDescriptorSocket
+  /** EADDRINUSE where there is something at the path, EINVAL for a socket that does not listen. */
+  readonly DescriptorListener: new (
+    options: DescriptorListenerOptions,
+  ) => NativeDescriptorListener
+  /** A connection to the socket at `path`, which is the caller's to close and does not block. */
+  connectSocket(path: string): number
+  /** As fs.closeSync, which in a worker warns of descriptors that came another way than through Node. */
+  closeDescriptor(fd: number): void
   /** What a regular file or block device behind `fd` can do; sizes in bytes. */
   probeDisk(fd: number): { sizeBytes: number; logicalBlockBytes: number; discard: boolean; writeZeroes: boolean }
 }

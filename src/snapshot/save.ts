@@ -1,4 +1,4 @@
-import { withAbsolutePaths } from '../config/settle.ts'
+import { portable } from '../config/settle.ts'
 import type { VmConfig } from '../config/vm-config.ts'
 import type { MachineRam } from '../machine/build.ts'
 import type { CpuFingerprint } from '../machine/cpu-fingerprint.ts'
@@ -55,7 +55,7 @@ export async function saveMachine(source: SnapshotSource, path: string, options:
       return { ...state, written: writing }
     })
     await written
-    const manifest = await writer.finish(withAbsolutePaths(config), cpu, encode())
+    const manifest = await writer.finish(portable(config), cpu, encode())
     if (isTracked) lineage.continueFrom(manifest.id)
     else lineage.forget()
     return manifest

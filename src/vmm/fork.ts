@@ -1,7 +1,7 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { withAbsolutePaths } from '../config/settle.ts'
+import { portable } from '../config/settle.ts'
 import { parseVmConfig, type VmConfig } from '../config/vm-config.ts'
 import { type OpenSnapshot, openSnapshot } from '../snapshot/read.ts'
 import type { SnapshotOptions } from '../snapshot/write.ts'
@@ -66,7 +66,7 @@ export async function forkMachine(
   count: number,
   options: ForkOptions & VmOptions,
 ): Promise<Vm[]> {
-  const plan = planClones(withAbsolutePaths(config), count, options, { beside: config })
+  const plan = planClones(portable(config), count, options, { beside: config })
   await using disks = disksOf(options)
   await using place = await placeOf(options.directory)
   const { signal } = options

@@ -33,7 +33,10 @@ export const overridesSchema = z.strictObject({
 
 export type Overrides = z.output<typeof overridesSchema>
 
-/** The saved configuration, to be checked as any other. Throws ERR_DEVICE_UNKNOWN for an id that it has not. */
+/**
+ * The saved configuration, to be checked as any other. Throws ERR_DEVICE_UNKNOWN for an id that it has not, and ERR_CONFIG_INVALID
+ * for a card whose tap was a descriptor and is none of anything now.
+ */
 export function withOverrides(saved: unknown, overrides: Overrides): unknown {
   const config: Record<string, unknown> = { ...Object(saved) }
   for (const section of ['disks', 'net'] as const) {
@@ -45,7 +48,20 @@ export function withOverrides(saved: unknown, overrides: Overrides): unknown {
     // A target is another one as a whole; memory keeps what is not named.
     config[section] = section === 'memory' ? merged(Object(config[section]), changes) : merged({}, changes)
   }
+  requireTaps(config['net'])
   return config
+}
+
+function requireTaps(cards: unknown): void {
+  const isOpen = (card: unknown) => {
+    const fds: unknown = Reflect.get(Object(card), 'fds')
+    return Array.isArray(fds) && fds.length === 0
+  }
+  const card: unknown = Array.isArray(cards) ? cards.find(isOpen) : undefined
+  if (card === undefined) return
+  const id = String(Reflect.get(Object(card), 'id'))
+  const reason = `${id}: had a tap by descriptor, and needs descriptors (net_fds) or a tap again`
+  throw new TsvmmError('ERR_CONFIG_INVALID', { option: '--net', reason })
 }
 
 function devicesWith(saved: unknown, overrides: Readonly<Record<string, object>>): unknown[] {

@@ -28,10 +28,15 @@ const names = { created: 'Created', running: 'Running', paused: 'Paused', shutdo
 
 /** Information about a machine, or about the configuration of one that has not booted. */
 export function vmInfo(config: VmConfig, vm?: Vm): VmInfo {
-  const { cpus, memory } = config
+  const { cpus, memory, net } = config
   return {
-    // Clients count on a field that the configuration may leave out.
-    config: { ...config, cpus: { ...cpus, max_vcpus: cpus.max_vcpus ?? cpus.boot_vcpus } },
+    config: {
+      ...config,
+      // Clients count on a field that the configuration may leave out.
+      cpus: { ...cpus, max_vcpus: cpus.max_vcpus ?? cpus.boot_vcpus },
+      // Numbers of descriptors mean nothing to them.
+      net: net.map(({ fds: _fds, ...card }) => card),
+    },
     state: vm === undefined ? 'Created' : names[vm.state],
     memory_actual_size: memory.size,
     ...(vm === undefined || vm.state === 'shutdown' ? {} : { device_tree: deviceTree(vm.devices()) }),

@@ -8,6 +8,7 @@ import type { ComponentInfo, ComponentInspection } from '../state/inspect.ts'
 import { TsvmmError } from '../util/errors.ts'
 import { SerialQueue } from '../util/serial-queue.ts'
 import { withDevice, withoutDevice } from './device-lists.ts'
+import { type HandedDescriptors, OwnedDescriptors } from './owned-descriptors.ts'
 import { judgeVmm, type VmmRequest, type VmmState } from './requests.ts'
 import type { RestoreOptions } from './restore.ts'
 import { Vm, type VmOptions } from './vm.ts'
@@ -63,6 +64,7 @@ export class Vmm extends EventEmitter<VmmEvents> implements AsyncDisposable {
   /** The machine that is being shut down on request. */
   #leaving: Vm | undefined
   #closing: Promise<void> | undefined
+  readonly #descriptors = new OwnedDescriptors()
 
   constructor(options: VmmOptions = {}) {
     super()
@@ -87,16 +89,23 @@ export class Vmm extends EventEmitter<VmmEvents> implements AsyncDisposable {
 
   /**
    * Adds a device to the machine, and tells where it is. To the configuration of one that does not run, where devices without an
-   * id are named anew; nothing is told then. Throws what Vm.addDisk and Vm.addNet throw.
+   * id are named anew; nothing is told then. `handed`, which the device names, become the VMM's, also where that fails. Throws what
+   * Vm.addDisk and Vm.addNet throw.
    */
-  async addDevice(list: DeviceList, device: unknown): Promise<DevicePlace | undefined> {
+  async addDevice(
+    list: DeviceList,
+    device: object,
+    handed: readonly HandedDescriptors[] = [],
+  ): Promise<DevicePlace | undefined> {
     let place: DevicePlace | undefined
-    await this.#change('add-device', async () => {
-      if (this.#vm === undefined) return this.#configure(withDevice(this.#given, list, device))
-      const { disks, net } = parseDevices({ [list]: [device] })
-      for (const disk of disks) place = await this.#vm.addDisk(disk)
-      for (const card of net) place = await this.#vm.addNet(card)
-    })
+    const add = () =>
+      this.#change('add-device', async () => {
+        if (this.#vm === undefined) return this.#configure(withDevice(this.#given, list, device))
+        const { disks, net } = parseDevices({ [list]: [device] })
+        for (const disk of disks) place = await this.#vm.addDisk(disk)
+        for (const card of net) place = await this.#vm.addNet(card)
+      })
+    await this.#descriptors.with(handed, add, () => this.#config)
     return place
   }
 
@@ -105,6 +114,7 @@ export class Vmm extends EventEmitter<VmmEvents> implements AsyncDisposable {
     return this.#change('remove-device', () => {
       if (this.#vm !== undefined) return this.#vm.removeDevice(id)
       this.#configure(withoutDevice(this.#given, this.#existingConfig(), id))
+      this.#descriptors.keepFor(this.#config)
     })
   }
 
@@ -170,8 +180,19 @@ export class Vmm extends EventEmitter<VmmEvents> implements AsyncDisposable {
     return this.#vm?.snapshotProgress
   }
 
-  /** Makes a machine from a snapshot, paused where it was saved, or running where that is asked for. */
-  restore(path: string, options: RestoreOptions = {}): Promise<void> {
+  /**
+   * Makes a machine from a snapshot, paused where it was saved, or running where that is asked for. `handed`, which the options
+   * name, become the VMM's, also where that fails.
+   */
+  restore(path: string, options: RestoreOptions = {}, handed: readonly HandedDescriptors[] = []): Promise<void> {
+    return this.#descriptors.with(
+      handed,
+      () => this.#restore(path, options),
+      () => this.#config,
+    )
+  }
+
+  #restore(path: string, options: RestoreOptions): Promise<void> {
     return this.#change('restore', async () => {
       this.#tell('vm', 'restoring')
       const { kvmPath, restoreVm = Vm.restore } = this.#options
@@ -256,6 +277,7 @@ export class Vmm extends EventEmitter<VmmEvents> implements AsyncDisposable {
   async #delete(): Promise<void> {
     if (this.#vm !== undefined) await this.#shutDown(this.#vm)
     this.#config = undefined
+    this.#descriptors.keepFor(undefined)
     this.#tell('vm', 'deleted')
   }
 
@@ -315,6 +337,7 @@ export class Vmm extends EventEmitter<VmmEvents> implements AsyncDisposable {
     if (this.#vm !== vm) return
     this.#config = vm.config
     this.#given = vm.config
+    this.#descriptors.keepFor(vm.config)
   }
 
   /** The guest powered off or crashed, or the person at the terminal asked for the end. */
