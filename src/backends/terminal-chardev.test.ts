@@ -3,10 +3,10 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import test from 'ava'
 import { TerminalChardev } from './terminal-chardev.ts'
 
-function aTerminal(options: { hasPerson?: boolean } = {}) {
-  const [input, output] = [new PassThrough(), new PassThrough()]
+function aTerminal(options: { hasPerson?: boolean; input?: PassThrough } = {}) {
+  const [input, output] = [options.input ?? new PassThrough(), new PassThrough()]
   const events: string[] = []
-  const chardev = new TerminalChardev({ input, output, ...options, onEnd: () => events.push('<end>') })
+  const chardev = new TerminalChardev({ ...options, input, output, onEnd: () => events.push('<end>') })
   chardev.onBreak(() => events.push('<break>'))
   const listen = () => chardev.onInput(bytes => events.push(Buffer.from(bytes).toString('latin1')))
   return { chardev, input, output, events, listen }
@@ -63,6 +63,20 @@ test('a closed console takes and gives nothing', async t => {
   await sleep(1)
   t.is(output.read(), null)
   t.deepEqual(events, [])
+})
+
+test('the next machine on this terminal hears what is typed, also meanwhile', async t => {
+  const first = aTerminal()
+  first.listen()
+  await first.chardev.close()
+  first.input.write('meanwhile ')
+  const second = aTerminal({ input: first.input })
+  second.listen()
+  second.input.write('and then')
+  await sleep(1)
+  t.is(second.events.join(''), 'meanwhile and then')
+  t.deepEqual(first.events, [])
+  await second.chardev.close()
 })
 
 test('an error of input or output is nobody’s end', async t => {

@@ -71,6 +71,8 @@ export class TerminalChardev implements Chardev {
     if (this.#isReading || this.#isClosed) return
     this.#isReading = true
     this.#input.on('data', this.#onData)
+    // Whoever had it before has left it paused.
+    this.#input.resume()
   }
 
   onBreak(listener: () => void): void {
