@@ -1,4 +1,4 @@
-import { mkdtempSync, readdirSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readdirSync, readlinkSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
@@ -36,22 +36,31 @@ function newDisk(path: string, slot: number) {
   return { list: 'disks', config: { ...disk, pci_device_id: slot } } as const
 }
 
-const openDescriptors = () => readdirSync('/proc/self/fd').length
+/** How many descriptors of a file are open in this process, which runs other tests as well. */
+function descriptorsOf(path: string): number {
+  const target = (fd: string) => {
+    try {
+      return readlinkSync(`/proc/self/fd/${fd}`)
+    } catch {
+      return ''
+    }
+  }
+  return readdirSync('/proc/self/fd').filter(fd => target(fd) === path).length
+}
 
 test.serial('a disk comes and goes, and gives back all that it had of the host', async t => {
   const [first, second] = [aDisk(t), aDisk(t)]
   const removed: string[] = []
   const machine = await aMachine(t, aConfig([{ path: first }]), { ...unheard, deviceRemoved: id => removed.push(id) })
   const names = machine.components.components.map(({ name }) => name)
-  const descriptors = openDescriptors()
   for (const slot of [3, 31]) {
     t.deepEqual(await machine.hotplug.add(newDisk(second, slot)), {
       ...{ id: 'new', pciAddress: `0000:00:${slot.toString(16).padStart(2, '0')}.0` },
     })
-    t.true(openDescriptors() > descriptors)
+    t.true(descriptorsOf(second) > 0)
     machine.hotplug.remove('new')
     await machine.hotplug.finishRemovals()
-    t.is(openDescriptors(), descriptors)
+    t.is(descriptorsOf(second), 0)
   }
   t.deepEqual(removed, ['new', 'new'])
   t.deepEqual(
@@ -62,12 +71,14 @@ test.serial('a disk comes and goes, and gives back all that it had of the host',
 
 test.serial('a disk that cannot be had leaves nothing', async t => {
   const first = aDisk(t)
+  const second = aDisk(t)
   const machine = await aMachine(t, aConfig([{ path: first }]))
-  const descriptors = openDescriptors()
+  const descriptors = descriptorsOf(first)
   await t.throwsAsync(machine.hotplug.add(newDisk('/nowhere', 3)), { code: 'ERR_DISK' })
   await t.throwsAsync(machine.hotplug.add(newDisk(first, 3)), { code: 'ERR_DISK_LOCKED' })
-  await t.throwsAsync(machine.hotplug.add(newDisk(aDisk(t), 1)), { message: 'slot 1 of __pci0 is taken' })
-  t.is(openDescriptors(), descriptors)
+  await t.throwsAsync(machine.hotplug.add(newDisk(second, 1)), { message: 'slot 1 of __pci0 is taken' })
+  t.is(descriptorsOf(first), descriptors)
+  t.is(descriptorsOf(second), 0)
   t.notThrows(() => machine.components.resume())
 })
 
