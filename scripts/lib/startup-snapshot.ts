@@ -36,9 +36,11 @@ export async function makeStartupSnapshot({ root, version, node }: StartupSnapsh
   })
   const blob = `${dist}/startup.blob`
   using stage = rehearsalStage()
+  // Node keeps a snapshot's code cache in memory for good: half of its size, for what the rehearsal has compiled anyway.
+  const config = stage.file('config', JSON.stringify({ builder: `${dist}/startup.cjs`, withoutCodeCache: true }))
   // What was compiled stays so. Under its own name when it is whole: somebody may be starting from it.
-  const flags = ['--no-warnings', '--no-flush-bytecode', '--snapshot-blob', `${blob}.new`, '--build-snapshot']
-  const made = await execa(node, [...flags, 'dist/startup.cjs', ...stage.args], { cwd: root, reject: false })
+  const flags = ['--no-warnings', '--no-flush-bytecode', '--snapshot-blob', `${blob}.new`]
+  const made = await execa(node, [...flags, '--build-snapshot-config', config, '--', ...stage.args], { reject: false })
   // What Node prints of an error begins with the line that it was thrown in: here that is half of the program.
   if (made.failed) throw new Error(`the startup snapshot could not be made:\n${made.stderr.slice(-2000)}`)
   rmSync(`${dist}/startup.cjs`)
@@ -49,10 +51,15 @@ export async function makeStartupSnapshot({ root, version, node }: StartupSnapsh
   renameSync(`${dist}/tsvmm.new`, `${dist}/tsvmm`)
 }
 
-/** A machine for the rehearsal of a boot (src/vmm/rehearsal.native.ts): the flags that most machines have. */
-function rehearsalStage(): Disposable & { readonly args: readonly string[] } {
+/** A place for files, and a machine for the rehearsal of a boot (src/vmm/rehearsal.native.ts): the flags that most machines have. */
+interface RehearsalStage extends Disposable {
+  readonly args: readonly string[]
+  file(name: string, contents: Uint8Array | string): string
+}
+
+function rehearsalStage(): RehearsalStage {
   const folder = mkdtempSync(join(tmpdir(), 'tsvmm-rehearsal-'))
-  const file = (name: string, contents: Uint8Array) => {
+  const file: RehearsalStage['file'] = (name, contents) => {
     const path = join(folder, name)
     writeFileSync(path, contents)
     return path
@@ -60,6 +67,7 @@ function rehearsalStage(): Disposable & { readonly args: readonly string[] } {
   const code = Uint8Array.of(0xf4)
   const elf = buildElf({ segments: [{ address: 0x100_0000, contents: code }], notes: [{ contents: word(0x100_0000) }] })
   return {
+    file,
     args: [
       ...['--kernel', file('kernel', elf), '--initramfs', file('initramfs', code), '--cmdline', 'console=ttyS0'],
       ...['--cpus', 'boot=2', '--memory', 'size=64M', '--serial', 'null', '--console', 'off'],
