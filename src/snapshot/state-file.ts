@@ -16,6 +16,7 @@ const recordsSchema = z.array(
     id: text,
     version: z.number().check(z.int(), z.gte(1)),
     body: z.instanceof(Uint8Array),
+    isDispensable: z.optional(z.boolean()),
   }),
 )
 

@@ -6,6 +6,11 @@ export interface Snapshottable<S> {
   save(): S
   /** Takes what `save` gave, from whatever machine. The part is paused. */
   load(state: S): void
+  /**
+   * Whether a machine without this part is the same to the guest: a release that has no such part yet may leave the record out.
+   * Never where absent.
+   */
+  isDispensable?(state: S): boolean
 }
 
 /** What travels with a component: said out loud, there is no default. */

@@ -7,7 +7,7 @@ import { defineState, largestBodyBytes, type StateRecord } from './schema.ts'
 const byte = z.number().check(z.int(), z.gte(0), z.lte(0xff))
 const first = defineState('timer', z.strictObject({ count: byte, enabled: z.boolean() }))
 const second = first.next(z.strictObject({ count: byte, mode: z.enum(['off', 'once', 'always']) }), {
-  up: ({ count, enabled }) => ({ count, mode: enabled ? ('always' as const) : ('off' as const) }),
+  up: ({ count, enabled }) => ({ mode: enabled ? ('always' as const) : ('off' as const), count }),
   down: ({ count, mode }) => ({ count, enabled: mode !== 'off' }),
 })
 const third = second.next(z.strictObject({ mode: z.enum(['off', 'once', 'always']), ticks: z.bigint() }), {
@@ -73,6 +73,25 @@ test('an older release is served where a step leads down', t => {
   t.throws(() => third.encode(state, 1), { code, message: 'timer: version 3 cannot be written as version 1' })
   t.throws(() => third.encode(state, 4), { code, message: 'timer: there is no version 4' })
   t.throws(() => first.encode({ count: 1, enabled: true }, 0), { code, message: 'timer: there is no version 0' })
+})
+
+test('a state is written for the oldest release that could have it', t => {
+  t.deepEqual(second.encodeForOldest({ mode: 'off', count: 7 }), first.encode({ count: 7, enabled: false }))
+  t.deepEqual(second.encodeForOldest({ count: 7, mode: 'always' }), first.encode({ count: 7, enabled: true }))
+  // Nothing before version 2 could say that.
+  t.is(second.encodeForOldest({ count: 7, mode: 'once' }).version, 2)
+  t.is(third.encodeForOldest({ mode: 'off', ticks: 1n }).version, 3)
+  const fourth = third.next(
+    z.strictObject({ mode: z.enum(['off', 'once', 'always']), ticks: z.bigint(), late: byte }),
+    {
+      up: old => ({ ...old, late: 0 }),
+      down: ({ late, ...old }) => (late === 0 ? old : undefined),
+    },
+  )
+  t.is(fourth.encodeForOldest({ mode: 'off', ticks: 1n, late: 0 }).version, 3)
+  t.is(fourth.encodeForOldest({ mode: 'off', ticks: 1n, late: 1 }).version, 4)
+  const late = { mode: 'off' as const, ticks: 1n, late: 1 }
+  t.throws(() => fourth.encode(late, 3), { code, message: 'timer: version 4 cannot be written as version 3' })
 })
 
 test('a record is checked at its own version, and what is wrong with it is named', t => {

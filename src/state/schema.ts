@@ -2,6 +2,7 @@ import { Packr, Unpackr } from 'msgpackr'
 import * as z from 'zod/mini'
 import { reasonOf, TsvmmError } from '../util/errors.ts'
 import { printable, reasonOfIssue, seldomChecked } from '../util/issues.ts'
+import { differencesOf } from './differences.ts'
 import { describeShape, type ShapeDescription } from './shapes.ts'
 
 /** What a state must look like, down to the range of each number: a record may come from anybody. */
@@ -16,10 +17,10 @@ export interface StateRecord {
   readonly body: Uint8Array
 }
 
-/** From a version to the next and, where an older release is still served, back. */
+/** From a version to the next and, where an older release is still served, back; undefined where that one cannot say it. */
 export interface Step<Old, New> {
   up(old: Old): New
-  down?(now: New): Old
+  down?(now: New): Old | undefined
 }
 
 /**
@@ -39,6 +40,11 @@ export interface StateSchema<S> {
    * the shape, or nothing leads down to that version.
    */
   encode(state: S, version?: number): StateRecord
+  /**
+   * At the oldest version that says all of the state: a release that knows no newer one can read it, as long as nothing is in use
+   * that came later. Throws ERR_STATE_INVALID where the state has not the shape.
+   */
+  encodeForOldest(state: S): StateRecord
   /** Checks the record at its own version, then climbs. Throws ERR_STATE_INVALID naming schema, versions and field. */
   decode(record: StateRecord): S
 }
@@ -62,6 +68,8 @@ export function defineState<S>(id: string, shape: Shape<S>): StateSchema<S> {
 interface Older<S> {
   readonly shapes: readonly ShapeDescription[]
   encode(state: S, version: number): StateRecord
+  /** Undefined where it cannot say all of it. */
+  encodeForOldest(state: S): StateRecord | undefined
   decode(record: StateRecord): S
 }
 
@@ -91,8 +99,14 @@ class Ladder<S> implements StateSchema<S> {
       },
       decode: record => up(this.decode(record)),
       encode: (state, wanted) => {
-        if (down === undefined) throw this.#error(`version ${version} cannot be written as version ${wanted}`)
-        return this.encode(down(state), wanted)
+        const less = down?.(state)
+        if (less === undefined) throw this.#error(`version ${version} cannot be written as version ${wanted}`)
+        return this.encode(less, wanted)
+      },
+      encodeForOldest: state => {
+        const less = down?.(state)
+        if (less === undefined || differencesOf(up(less), state).length > 0) return undefined
+        return this.encodeForOldest(less)
       },
     }
     return new Ladder({ id: this.id, version, shape, older })
@@ -105,6 +119,10 @@ class Ladder<S> implements StateSchema<S> {
     }
     // Checking puts the fields into the order of the shape, whatever order they were set in.
     return { id: this.id, version, body: Uint8Array.from(packr.pack(this.#check(state))) }
+  }
+
+  encodeForOldest(state: S): StateRecord {
+    return this.#older?.encodeForOldest(this.#check(state)) ?? this.encode(state)
   }
 
   decode(record: StateRecord): S {

@@ -65,6 +65,31 @@ test('records that are missing, doubled or nobody’s are named, and nothing is 
   }
 })
 
+test('what an older machine can do without is left out where it is not known', t => {
+  const [old, added] = [new Counter('a', 1), new Counter('added', 0)]
+  const part = {
+    schema,
+    save: () => ({ count: 0 }),
+    load: () => {},
+    isDispensable: ({ count }: { count: number }) => count === 0,
+  }
+  const unused: Carrier = { name: 'added', state: { kind: 'saved', part } }
+  const records = saveAll([old, unused])
+  t.deepEqual(
+    records.map(({ isDispensable }) => isDispensable),
+    [undefined, true],
+  )
+  const older = new Counter('a', 0)
+  loadAll([older], records)
+  t.is(older.count, 1)
+  loadAll([new Counter('a', 0), added], records)
+  const used: Carrier = { name: 'added', state: { kind: 'saved', part: { ...part, save: () => ({ count: 3 }) } } }
+  t.throws(() => loadAll([older], saveAll([old, used])), {
+    code,
+    message: 'added: the machine has no such component with state',
+  })
+})
+
 test('what is pinned is told at once, all of it', t => {
   const carriers = [new Counter('a', 1), pinned, { ...pinned, name: 'vfio1' }]
   t.deepEqual(

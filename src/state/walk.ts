@@ -5,6 +5,8 @@ import type { StateRecord } from './schema.ts'
 /** The record of one component of the list. */
 export interface ComponentRecord extends StateRecord {
   readonly component: string
+  /** Who has no such component may leave it out. */
+  readonly isDispensable?: boolean | undefined
 }
 
 /** What cannot travel now and why, all of it: told before anything is paused. */
@@ -35,7 +37,8 @@ export function refusePinned(carriers: readonly Carrier[]): void {
 
 function taken<S>(component: string, part: Snapshottable<S>): () => ComponentRecord {
   const state = part.save()
-  return () => ({ component, ...part.schema.encode(state) })
+  const mark = part.isDispensable?.(state) === true ? { isDispensable: true } : {}
+  return () => ({ component, ...part.schema.encodeForOldest(state), ...mark })
 }
 
 /**
@@ -55,7 +58,9 @@ export function loadAll(carriers: readonly Carrier[], records: readonly Componen
     left.delete(name)
     return [reading(state.part, record)]
   })
-  for (const component of left.keys()) throw invalid(component, 'the machine has no such component with state')
+  for (const { component, isDispensable } of left.values()) {
+    if (isDispensable !== true) throw invalid(component, 'the machine has no such component with state')
+  }
   for (const load of loads) load()
 }
 
