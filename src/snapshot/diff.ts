@@ -1,4 +1,5 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
+import { parseVmConfig } from '../config/vm-config.ts'
 import { stateSchemas } from '../machine/state-schemas.ts'
 import { imagePageBytes } from '../memory/ram-image.ts'
 import { type Difference, differencesOf } from '../state/differences.ts'
@@ -28,7 +29,7 @@ export interface ComponentDifferences {
 export async function diffSnapshots(firstPath: string, secondPath: string): Promise<SnapshotDifferences> {
   await using first = await openSnapshot(firstPath)
   await using second = await openSnapshot(secondPath)
-  const config = differencesOf(first.config, second.config)
+  const config = differencesOf(parseVmConfig(first.config), parseVmConfig(second.config))
   const components = componentsDiffer(first.records, second.records)
   const memory = await memoryDiffers(first.layers, second.layers)
   return { config, components, ...(memory === undefined ? {} : { memory }) }

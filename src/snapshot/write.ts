@@ -1,6 +1,7 @@
 import { availableParallelism } from 'node:os'
 import { relative, resolve } from 'node:path'
 import type { VmConfig } from '../config/vm-config.ts'
+import { withoutDefaults } from '../config/without-defaults.ts'
 import type { MachineRam } from '../machine/build.ts'
 import type { CpuFingerprint } from '../machine/cpu-fingerprint.ts'
 import type { RamImageForm, RamImageProgress, RamImageWriter } from '../memory/ram-image.ts'
@@ -181,7 +182,7 @@ export class SnapshotWriter implements AsyncDisposable {
       files[name] = await this.#directory.write(name, bytes)
     }
     await write(snapshotFiles.index, this.#writer.index())
-    await write(snapshotFiles.config, Buffer.from(`${JSON.stringify(config, undefined, 2)}\n`))
+    await write(snapshotFiles.config, Buffer.from(`${JSON.stringify(withoutDefaults(config), undefined, 2)}\n`))
     await write(snapshotFiles.state, encodeRecords(records))
     if (this.#touched !== undefined) await write(snapshotFiles.prefetch, encodePrefetch(this.#touched))
     const manifest: Manifest = {
