@@ -2,6 +2,7 @@ import { readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { cpus } from 'node:os'
 import test, { type ExecutionContext } from 'ava'
 import { execa } from 'execa'
+import { sealManifest } from '../src/snapshot/manifest.ts'
 import { ApiClient } from './harness/api-client.ts'
 import { debianKernel } from './harness/artifacts.ts'
 import type { GuestConsole } from './harness/guest-console.ts'
@@ -86,7 +87,7 @@ test.serial(
     const refused = async (change: (cpu: Record<string, unknown>) => void, reason: RegExp) => {
       const value = JSON.parse(manifest)
       change(value.cpu)
-      writeFileSync(`${path}/manifest.json`, JSON.stringify(value))
+      writeFileSync(`${path}/manifest.json`, sealManifest(value))
       const { exitCode, stderr } = await runTsvmm(['restore', path, '--serial', 'null'])
       t.is(exitCode, 1, stderr)
       t.regex(stderr, reason)

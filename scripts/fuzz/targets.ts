@@ -1,6 +1,13 @@
 import fc from 'fast-check'
 import { stateSchemas } from '../../src/machine/state-schemas.ts'
-import { formatManifest, incremental, type Manifest, newestFormat, parseManifest } from '../../src/snapshot/manifest.ts'
+import {
+  formatManifest,
+  incremental,
+  type Manifest,
+  newestFormat,
+  parseManifest,
+  sealManifest,
+} from '../../src/snapshot/manifest.ts'
 import { decodeRecords, encodeRecords } from '../../src/snapshot/state-file.ts'
 import type { StateSchema } from '../../src/state/schema.ts'
 import { statesLike } from '../../src/state/testing/arbitrary.ts'
@@ -83,8 +90,21 @@ function manifestTarget(): Target {
       formatManifest,
     ),
     judge: timed(bytes => {
-      refusesWithTypeError(() => parseManifest(formatManifest(parseManifest(bytes))))
+      refusesWithTypeError(() => parseManifest(bytes))
+      const value = objectOf(bytes)
+      if (value !== undefined)
+        refusesWithTypeError(() => parseManifest(formatManifest(parseManifest(sealManifest(value)))))
     }),
+  }
+}
+
+/** What somebody could give a digest. */
+function objectOf(bytes: Uint8Array): object | undefined {
+  try {
+    const value: unknown = JSON.parse(Buffer.from(bytes).toString())
+    return typeof value === 'object' && value !== null ? value : undefined
+  } catch {
+    return undefined
   }
 }
 

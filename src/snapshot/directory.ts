@@ -1,7 +1,7 @@
-import { createHash } from 'node:crypto'
 import { writeFileSync } from 'node:fs'
 import { type FileHandle, mkdir, open, readdir, rename, rm } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
+import { digestOf } from './digest.ts'
 import { snapshotError } from './error.ts'
 import { exchangeNames } from './exchange.native.ts'
 import { snapshotFiles } from './manifest.ts'
@@ -149,10 +149,6 @@ export class SnapshotDirectory implements AsyncDisposable {
       if (result.status === 'rejected') throw snapshotError(this.path, files[index]?.[0] ?? '', result.reason)
     }
   }
-}
-
-export function digestOf(bytes: Uint8Array): string {
-  return createHash('sha256').update(bytes).digest('hex')
 }
 
 let made = 0

@@ -3,7 +3,7 @@ import { type FileHandle, open } from 'node:fs/promises'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { own } from '../util/own.ts'
-import { digestOf } from './directory.ts'
+import { digestOf } from './digest.ts'
 import { snapshotError } from './error.ts'
 import { type Manifest, snapshotFiles } from './manifest.ts'
 
