@@ -36,19 +36,36 @@ export async function makeStartupSnapshot({ root, version, node }: StartupSnapsh
   })
   const blob = `${dist}/startup.blob`
   using stage = rehearsalStage()
-  // Node keeps a snapshot's code cache in memory for good: half of its size, for what the rehearsal has compiled anyway.
-  const config = stage.file('config', JSON.stringify({ builder: `${dist}/startup.cjs`, withoutCodeCache: true }))
-  // What was compiled stays so. Under its own name when it is whole: somebody may be starting from it.
-  const flags = ['--no-warnings', '--no-flush-bytecode', '--snapshot-blob', `${blob}.new`]
-  const made = await execa(node, [...flags, '--build-snapshot-config', config, '--', ...stage.args], { reject: false })
-  // What Node prints of an error begins with the line that it was thrown in: here that is half of the program.
-  if (made.failed) throw new Error(`the startup snapshot could not be made:\n${made.stderr.slice(-2000)}`)
+  await takeSnapshot({ node, script: `${dist}/startup.cjs`, args: stage.args, blob })
   rmSync(`${dist}/startup.cjs`)
-  renameSync(`${blob}.new`, blob)
   writeFileSync(`${dist}/startup.node`, `${node}\n${statSync(node).size}\n`)
   copyFileSync(`${root}build/tsvmm`, `${dist}/tsvmm.new`)
   chmodSync(`${dist}/tsvmm.new`, 0o755)
   renameSync(`${dist}/tsvmm.new`, `${dist}/tsvmm`)
+}
+
+/** What is put into `blob`: the heap that `node` has after running `script`, a CommonJS file, with `args`. */
+interface SnapshotOptions {
+  readonly node: string
+  readonly script: string
+  readonly args: readonly string[]
+  readonly blob: string
+}
+
+export async function takeSnapshot({ node, script, args, blob }: SnapshotOptions): Promise<void> {
+  const config = `${blob}.config`
+  // Node keeps a snapshot's code cache in memory for good: half of its size, for what the rehearsal has run anyway.
+  writeFileSync(config, JSON.stringify({ builder: script, withoutCodeCache: true }))
+  // V8 lets a function that has run keep its entry into the interpreter where a snapshot drops its bytecode: should another
+  // closure of the same source be the first to run again, it enters without feedback cells, and crashes. What
+  // is flushed beforehand is reset as a whole.
+  const flags = ['--no-warnings', '--stress-flush-code', '--snapshot-blob', `${blob}.new`]
+  const made = await execa(node, [...flags, '--build-snapshot-config', config, '--', ...args], { reject: false })
+  rmSync(config)
+  // What Node prints of an error begins with the line that it was thrown in: here that is half of the program.
+  if (made.failed) throw new Error(`the startup snapshot could not be made:\n${made.stderr.slice(-2000)}`)
+  // Under its own name when it is whole: somebody may be starting from it.
+  renameSync(`${blob}.new`, blob)
 }
 
 /** A place for files, and a machine for the rehearsal of a boot (src/vmm/rehearsal.native.ts): the flags that most machines have. */
