@@ -18,21 +18,21 @@ inline Failure last_failure(const char* operation) { return {errno, operation}; 
 
 struct Unit {};
 
-template <typename T = Unit>
+template <typename T = Unit, typename E = Failure>
 class [[nodiscard]] Result {
  public:
-  Result(T value) : state_(std::move(value)) {}  // NOLINT(google-explicit-constructor)
-  Result(Failure failure) : state_(failure) {}   // NOLINT(google-explicit-constructor)
+  Result(T value) : state_(std::move(value)) {}      // NOLINT(google-explicit-constructor)
+  Result(E failure) : state_(std::move(failure)) {}  // NOLINT(google-explicit-constructor)
 
   bool ok() const { return std::holds_alternative<T>(state_); }
   explicit operator bool() const { return ok(); }
   T& value() & { return std::get<T>(state_); }
   const T& value() const& { return std::get<T>(state_); }
   T&& value() && { return std::get<T>(std::move(state_)); }
-  const Failure& failure() const { return std::get<Failure>(state_); }
+  const E& failure() const { return std::get<E>(state_); }
 
  private:
-  std::variant<T, Failure> state_;
+  std::variant<T, E> state_;
 };
 
 }  // namespace tsvmm

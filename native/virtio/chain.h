@@ -30,8 +30,4 @@ struct Chain {
   void clear(uint16_t new_head);
 };
 
-// Copies from or to pieces, from `offset` bytes on; returns how many bytes there were, at most `length`.
-size_t copy_from_pieces(std::span<const iovec> pieces, size_t offset, void* target, size_t length);
-size_t copy_to_pieces(std::span<const iovec> pieces, size_t offset, const void* source, size_t length);
-
 }  // namespace tsvmm

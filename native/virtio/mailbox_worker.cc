@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "io/pieces.h"
+
 namespace tsvmm {
 
 namespace {

@@ -11,6 +11,7 @@
 #include <climits>
 #include <utility>
 
+#include "io/pieces.h"
 #include "virtio/net_spec.h"
 
 namespace tsvmm {

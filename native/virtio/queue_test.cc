@@ -4,6 +4,7 @@
 
 #include <set>
 
+#include "io/pieces.h"
 #include "virtio/testing/dirty_check.h"
 #include "virtio/testing/guest_driver.h"
 
