@@ -5,12 +5,33 @@
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 
+#include <algorithm>
+#include <cerrno>
+#include <climits>
 #include <cstdlib>
 #include <cstring>
+#include <vector>
+
+#include "io/pieces.h"
 
 namespace tsvmm {
 
 namespace {
+
+constexpr size_t kBounceBytes = 256 * 1024;
+
+size_t round_up(size_t value, size_t unit) { return (value + unit - 1) / unit * unit; }
+
+// Memory that O_DIRECT takes.
+struct Bounce {
+  struct Free {
+    void operator()(std::byte* pointer) const { std::free(pointer); }
+  };
+
+  explicit Bounce(size_t alignment) : bytes(static_cast<std::byte*>(std::aligned_alloc(alignment, kBounceBytes))) {}
+
+  const std::unique_ptr<std::byte, Free> bytes;
+};
 
 // Reads all of a range into aligned memory, zeroes behind the file's end. 0 or -errno.
 int read_whole(int fd, std::byte* buffer, size_t length, uint64_t offset) {
@@ -95,6 +116,62 @@ int DiskAccess::write_unaligned(uint64_t offset, std::byte* buffer, size_t lengt
   std::free(edge);
   if (error != 0) return error;
   return write_whole(fd(), buffer, static_cast<size_t>(end - start), start, durable);
+}
+
+bool DiskAccess::is_aligned(uint64_t offset, std::span<const iovec> pieces) const {
+  auto bits = offset;
+  for (const auto& piece : pieces) bits |= reinterpret_cast<uintptr_t>(piece.iov_base) | piece.iov_len;
+  return bits % options_.alignment == 0;
+}
+
+int DiskAccess::transfer(DiskStep::Kind kind, uint64_t offset, std::span<const iovec> pieces) const {
+  std::vector<iovec> left(pieces.begin(), pieces.end());
+  for (size_t next = 0; next < left.size();) {
+    const auto count = std::min<size_t>(left.size() - next, IOV_MAX);
+    const auto result = perform(
+        {.kind = kind, .file = this, .offset = offset, .pieces = &left[next], .count = static_cast<unsigned>(count)});
+    if (result <= 0) return result < 0 ? static_cast<int>(result) : -EIO;
+    offset += static_cast<uint64_t>(result);
+    auto done = static_cast<size_t>(result);
+    for (; next < left.size() && done >= left[next].iov_len; ++next) done -= left[next].iov_len;
+    if (done != 0) left[next] = {static_cast<std::byte*>(left[next].iov_base) + done, left[next].iov_len - done};
+  }
+  return 0;
+}
+
+int DiskAccess::read(uint64_t offset, std::span<const iovec> pieces) const {
+  if (is_aligned(offset, pieces)) return transfer(DiskStep::Kind::kRead, offset, pieces);
+  const Bounce bounce(options_.alignment);
+  if (bounce.bytes == nullptr) return -ENOMEM;
+  for (size_t done = 0, length = bytes_of(pieces); done < length;) {
+    const auto head = static_cast<size_t>(offset % options_.alignment);
+    const auto bytes = std::min(length - done, kBounceBytes - head);
+    const iovec whole{bounce.bytes.get(), round_up(head + bytes, options_.alignment)};
+    // The file may end within the last unit.
+    const auto result =
+        perform({.kind = DiskStep::Kind::kRead, .file = this, .offset = offset - head, .pieces = &whole, .count = 1});
+    if (result < 0) return static_cast<int>(result);
+    if (static_cast<size_t>(result) < head + bytes) return -EIO;
+    copy_to_pieces(pieces, done, bounce.bytes.get() + head, bytes);
+    done += bytes;
+    offset += bytes;
+  }
+  return 0;
+}
+
+int DiskAccess::write(uint64_t offset, std::span<const iovec> pieces) {
+  if (is_aligned(offset, pieces)) return transfer(DiskStep::Kind::kWrite, offset, pieces);
+  const Bounce bounce(options_.alignment);
+  if (bounce.bytes == nullptr) return -ENOMEM;
+  for (size_t done = 0, length = bytes_of(pieces); done < length;) {
+    const auto head = static_cast<size_t>(offset % options_.alignment);
+    const auto bytes = std::min(length - done, kBounceBytes - head);
+    copy_from_pieces(pieces, done, bounce.bytes.get() + head, bytes);
+    if (const int error = write_unaligned(offset, bounce.bytes.get(), bytes, false); error != 0) return error;
+    done += bytes;
+    offset += bytes;
+  }
+  return 0;
 }
 
 int DiskAccess::discard_device_range(uint64_t offset, uint64_t length) const {

@@ -21,10 +21,13 @@ struct DiskOptions {
   bool sparse = true;      // deallocated space stays so
 };
 
+class DiskAccess;
+
 // One host call; what it returns is bytes or -errno. `pieces` stay valid until it has returned.
 struct DiskStep {
   enum class Kind : uint8_t { kRead, kWrite, kSync, kAllocate };
   Kind kind;
+  const DiskAccess* file;
   bool durable = false;  // kWrite: on stable storage when it returns (RWF_DSYNC)
   int mode = 0;          // kAllocate: of fallocate
   uint64_t offset = 0;
@@ -47,6 +50,9 @@ class DiskAccess {
   // A write of a part of the alignment unit: reads the rest, changes it, writes it, one at a time on this disk.
   // `buffer` is aligned and holds the data at offset % alignment; it has room for whole units. Blocks. 0 or -errno.
   int write_unaligned(uint64_t offset, std::byte* buffer, size_t length, bool durable);
+  // All of the pieces, however they and `offset` are aligned. Blocks. 0 or -errno; EIO where the file ends before.
+  int read(uint64_t offset, std::span<const iovec> pieces) const;
+  int write(uint64_t offset, std::span<const iovec> pieces);
   // Deallocates (punches a hole, BLKDISCARD); success where the host cannot. Blocks.
   bool is_block_device() const { return block_device_; }
   int discard_device_range(uint64_t offset, uint64_t length) const;
@@ -54,6 +60,9 @@ class DiskAccess {
  private:
   DiskAccess(UniqueFd fd, const DiskOptions& options, bool block_device)
       : fd_(std::move(fd)), options_(options), block_device_(block_device) {}
+
+  bool is_aligned(uint64_t offset, std::span<const iovec> pieces) const;
+  int transfer(DiskStep::Kind kind, uint64_t offset, std::span<const iovec> pieces) const;
 
   UniqueFd fd_;
   DiskOptions options_;

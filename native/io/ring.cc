@@ -62,7 +62,8 @@ void IoRing::arm(int fd) {
   io_uring_sqe_set_data64(entry, static_cast<uint64_t>(fd) << 1 | kWatchBit);
 }
 
-void IoRing::add(const DiskStep& step, int fd, void* owner) {
+void IoRing::add(const DiskStep& step, void* owner) {
+  const int fd = step.file->fd();
   auto* entry = next_entry();
   switch (step.kind) {
     case DiskStep::Kind::kRead:

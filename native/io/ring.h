@@ -29,7 +29,7 @@ class IoRing {
 
   // Ends wait() whenever `fd`, an event counter, is signalled. It is not read: every signal counts (edge-triggered).
   void watch(int fd);
-  void add(const DiskStep& step, int fd, void* owner);
+  void add(const DiskStep& step, void* owner);
   // Hands what was added to the kernel.
   void submit();
   // Submits and sleeps until a step is done or a watched event was signalled.

@@ -4,6 +4,18 @@
 
 namespace tsvmm {
 
+namespace {
+// Each waits for one host call at a time.
+constexpr size_t kMaximumPoolThreads = 16;
+}  // namespace
+
+BlockEngine::BlockEngine(EngineOptions options, std::unique_ptr<BlockShared> shared)
+    : Engine(std::move(options)), shared_(std::move(shared)) {
+  if (!shared_->image) return;
+  const auto name_of = [this](size_t number) { return thread_name("_w" + std::to_string(number)); };
+  shared_->pool = std::make_unique<WorkPool>(name_of, kMaximumPoolThreads);
+}
+
 void BlockEngine::set_mode(uint64_t value) {
   writeback_ = value != 0;
   apply_mode();

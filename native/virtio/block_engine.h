@@ -10,9 +10,8 @@ namespace tsvmm {
 
 class BlockEngine final : public Engine {
  public:
-  // `shared.disk` is open.
-  BlockEngine(EngineOptions options, std::unique_ptr<BlockShared> shared)
-      : Engine(std::move(options)), shared_(std::move(shared)) {}
+  // `shared` has a disk or an image.
+  BlockEngine(EngineOptions options, std::unique_ptr<BlockShared> shared);
   ~BlockEngine() override { shut_down(); }
 
   // 0: write-through, 1: writeback. Only heard where the driver negotiated CONFIG_WCE; else FLUSH decides (virtio 1.2

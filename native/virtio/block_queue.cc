@@ -3,6 +3,7 @@
 #include <poll.h>
 
 #include <cerrno>
+#include <system_error>
 #include <utility>
 
 namespace tsvmm {
@@ -18,9 +19,9 @@ BlockQueue::BlockQueue(EventFd wake, BlockShared& shared, Vring vring, Virtqueue
       shared_(shared),
       vring_(std::move(vring)),
       queue_(std::move(queue)),
-      target_{shared.disk.get(), features, shared.serial},
+      target_{&shared.file(), shared.image.get(), features, shared.serial},
       on_failure_(std::move(on_failure)),
-      direct_(shared.disk->options().alignment > 1),
+      direct_(shared.file().options().alignment > 1),
       requests_(queue_.size()),
       poll_(default_poll_ns()) {
   for (auto& request : requests_) idle_requests_.push_back(&request);
@@ -35,6 +36,7 @@ void BlockQueue::run() {
     ring_.watch(vring_.doorbell->get());
     ring_.watch(wake_event().get());
   }
+  shared_.served_queues.fetch_add(1);
   queue_.disable_notifications();
   for (;;) {
     const bool stopping = is_stopping();
@@ -42,15 +44,29 @@ void BlockQueue::run() {
     if (ring_.is_open()) {
       ring_.submit();
       progress |= reap();
+      progress |= reap_from_pool();
     }
     publish();
-    if (stopping && !has_in_flight()) return;
+    if (stopping && !has_in_flight()) break;
     if (stopping && !progress) {
       ring_.wait();
     } else if (!progress) {
       rest();
     }
   }
+  if (shared_.served_queues.fetch_sub(1) == 1) settle_image();
+}
+
+// Whoever reads the file while the disk is not served, as for a copy, finds all of it.
+void BlockQueue::settle_image() {
+  if (!shared_.image) return;
+  const int error = shared_.image->settle();
+  if (error != 0) shared_.on_fault("its tables cannot be written: " + std::generic_category().message(-error));
+  report_fault();
+}
+
+void BlockQueue::report_fault() {
+  if (auto reason = shared_.image->take_fault(); !reason.empty()) shared_.on_fault(std::move(reason));
 }
 
 void BlockQueue::rest() {
@@ -107,31 +123,66 @@ void BlockQueue::report_failure() {
 }
 
 void BlockQueue::advance(BlockRequest& request, bool alone) {
-  while (const auto step = request.next_step(target_)) {
-    if (perform_inline(request, *step, alone)) continue;
-    ring_.add(*step, shared_.disk->fd(), &request);
-    return;
+  for (;;) {
+    switch (request.next(target_)) {
+      case BlockRequest::Next::kHostCall:
+        if (perform_inline(request, alone)) continue;
+        return ring_.add(request.step(), &request);
+      case BlockRequest::Next::kImage:
+        // Without a ring nothing would wake this thread, and it blocks anyway.
+        if (ring_.is_open()) return hand_to_pool(request);
+        request.take_result(request.carry_out(target_));
+        report_fault();
+        continue;
+      case BlockRequest::Next::kDone:
+        return complete(request);
+    }
   }
-  complete(request);
 }
 
-bool BlockQueue::perform_inline(BlockRequest& request, const DiskStep& step, bool alone) {
-  const auto& disk = *shared_.disk;
+void BlockQueue::hand_to_pool(BlockRequest& request) {
+  shared_.pool->add([this, &request] {
+    const auto result = request.carry_out(target_);
+    report_fault();
+    // The queue is there until it has taken this, for which it needs the lock.
+    std::lock_guard lock(mutex_);
+    carried_out_.push_back({&request, result});
+    wake_event().signal();
+  });
+}
+
+bool BlockQueue::reap_from_pool() {
+  if (!shared_.image) return false;
+  std::vector<CarriedOut> all;
+  {
+    std::lock_guard lock(mutex_);
+    all.swap(carried_out_);
+  }
+  for (const auto& [request, result] : all) {
+    request->take_result(result);
+    advance(*request, false);
+  }
+  return !all.empty();
+}
+
+bool BlockQueue::perform_inline(BlockRequest& request, bool alone) {
+  const auto& step = request.step();
+  const auto& file = *step.file;
   if (!ring_.is_open()) {
-    request.take_result(disk.perform(step));
+    request.take_result(file.perform(step));
     return true;
   }
   if (direct_ || step.durable) return false;
   int64_t result = -EAGAIN;
   if (step.kind == DiskStep::Kind::kRead && alone && nowait_reads_) {
-    result = disk.perform(step, RWF_NOWAIT);
+    result = file.perform(step, RWF_NOWAIT);
     nowait_reads_ = result != -EOPNOTSUPP;
   } else if (step.kind == DiskStep::Kind::kWrite) {
     if (nowait_writes_) {
-      result = disk.perform(step, RWF_NOWAIT);
+      result = file.perform(step, RWF_NOWAIT);
       nowait_writes_ = result != -EOPNOTSUPP;
     }
-    if (!nowait_writes_) result = disk.perform(step);
+    if (!nowait_writes_) result = file.perform(step);
   }
   if (result == -EAGAIN || result == -EOPNOTSUPP) return false;
   request.take_result(result);
@@ -145,8 +196,8 @@ bool BlockQueue::reap() {
     auto& request = *static_cast<BlockRequest*>(completion.owner);
     auto result = completion.result;
     if (result == -EAGAIN || result == -EINTR) {
-      // What the ring could not do now is done here: the request's step is still the same.
-      if (const auto step = request.next_step(target_)) result = shared_.disk->perform(*step);
+      // What the ring could not do now is done here.
+      result = request.step().file->perform(request.step());
     }
     request.take_result(result);
     advance(request, false);

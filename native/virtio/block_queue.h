@@ -3,10 +3,15 @@
 
 #include <array>
 #include <atomic>
+#include <functional>
 #include <memory>
+#include <mutex>
+#include <string>
 #include <vector>
 
+#include "disk/disk_image.h"
 #include "io/ring.h"
+#include "sys/work_pool.h"
 #include "virtio/block_request.h"
 #include "virtio/idle_poll.h"
 #include "virtio/vring.h"
@@ -16,7 +21,17 @@ namespace tsvmm {
 
 // Shared by the queues of a disk. Any thread.
 struct BlockShared {
+  // The one or the other: a disk whose bytes are those of a file, or one of another format with what blocks of it.
   std::unique_ptr<DiskAccess> disk;
+  std::shared_ptr<DiskImage> image;
+  std::unique_ptr<WorkPool> pool;
+  // Something is wrong with the image. From any of the disk's threads.
+  std::function<void(std::string reason)> on_fault;
+  // Queues that are being served: the last one leaves the image's file whole.
+  std::atomic<size_t> served_queues = 0;
+
+  DiskAccess& file() const { return image ? image->file() : *disk; }
+
   std::array<uint8_t, 20> serial{};
   // Completed writes may still be in the host's cache.
   std::atomic<bool> writeback = true;
@@ -34,7 +49,7 @@ struct BlockShared {
 //   a buffered write: pwritev2 in this thread, 18 us (io_uring hands it to another thread: 60 us)
 //   anything else: io_uring, one submission for all that the queue had (16 reads of 256 KiB: 20 us each, 26 us by
 //   calls)
-// Where the kernel refuses io_uring every call is made in this thread.
+// Where the kernel refuses io_uring every call is made in this thread. What an image has to do by itself is the pool's.
 class BlockQueue final : public Worker {
  public:
   BlockQueue(EventFd wake, BlockShared& shared, Vring vring, Virtqueue queue, uint64_t features, OnFailure on_failure);
@@ -51,8 +66,12 @@ class BlockQueue final : public Worker {
   bool take_requests();
   void advance(BlockRequest& request, bool alone);
   // False where the step belongs in the ring.
-  bool perform_inline(BlockRequest& request, const DiskStep& step, bool alone);
+  bool perform_inline(BlockRequest& request, bool alone);
+  void hand_to_pool(BlockRequest& request);
   bool reap();
+  bool reap_from_pool();
+  void settle_image();
+  void report_fault();
   void complete(BlockRequest& request);
   void publish();
   void report_failure();
@@ -72,6 +91,13 @@ class BlockQueue final : public Worker {
   bool nowait_reads_ = true;
   bool nowait_writes_ = true;
   uint64_t unpublished_bytes_ = 0;
+
+  struct CarriedOut {
+    BlockRequest* request;
+    int64_t result;
+  };
+  std::mutex mutex_;  // guards what follows, from the pool's threads
+  std::vector<CarriedOut> carried_out_;
 };
 
 }  // namespace tsvmm

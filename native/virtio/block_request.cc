@@ -10,6 +10,8 @@
 #include <climits>
 #include <cstring>
 
+#include "io/pieces.h"
+
 namespace tsvmm {
 
 namespace {
@@ -111,6 +113,8 @@ void BlockRequest::parse_transfer(const BlockTarget& target, uint64_t sector, ui
   offset_ = sector * kSector;
   length_ = bytes;
   left_ = bytes;
+  // An image has more to make durable than the data.
+  sync_owed_ = target.image != nullptr && is_write() && write_through_;
 }
 
 void BlockRequest::answer_serial(const BlockTarget& target) {
@@ -142,36 +146,82 @@ void BlockRequest::parse_segments(const BlockTarget& target) {
   sync_owed_ = write_through_;
 }
 
-std::optional<DiskStep> BlockRequest::next_step(const BlockTarget& target) {
-  if (status_ != VIRTIO_BLK_S_OK) return {};
-  while (left_ != 0) {
-    if (auto step = next_transfer(target)) return step;
-    if (status_ != VIRTIO_BLK_S_OK) return {};
+BlockRequest::Next BlockRequest::next(const BlockTarget& target) {
+  while (status_ == VIRTIO_BLK_S_OK && left_ != 0) {
+    const auto next = target.image == nullptr ? next_transfer({target.disk, offset_, left_}) : next_of_image(target);
+    if (next) return *next;
   }
-  while (next_segment_ < segments_.size()) {
-    if (auto step = next_segment(target)) return step;
-    if (status_ != VIRTIO_BLK_S_OK) return {};
+  while (status_ == VIRTIO_BLK_S_OK && next_segment_ < segments_.size()) {
+    if (target.image != nullptr) return Next::kImage;
+    if (const auto next = next_segment(target)) return *next;
   }
-  if (sync_owed_) return DiskStep{.kind = DiskStep::Kind::kSync};
-  return {};
+  if (status_ != VIRTIO_BLK_S_OK || !sync_owed_) return Next::kDone;
+  if (target.image != nullptr) return Next::kImage;
+  return host_call({.kind = DiskStep::Kind::kSync, .file = target.disk});
 }
 
-std::optional<DiskStep> BlockRequest::next_transfer(const BlockTarget& target) {
-  const uint64_t alignment = target.disk->options().alignment;
-  const auto count = std::min<size_t>(data_.size(), IOV_MAX);
+BlockRequest::Next BlockRequest::host_call(const DiskStep& step) {
+  step_ = step;
+  return Next::kHostCall;
+}
+
+// None where it was dealt with.
+std::optional<BlockRequest::Next> BlockRequest::next_of_image(const BlockTarget& target) {
+  const auto use = is_read() ? DiskImage::Use::kRead : DiskImage::Use::kWrite;
+  auto extent = target.image->map(offset_, left_, use);
+  switch (extent.kind) {
+    case DiskImage::Extent::Kind::kFile:
+      claim_ = std::move(extent.claim);
+      return next_transfer({extent.file, extent.offset, extent.length});
+    case DiskImage::Extent::Kind::kZero:
+      clear_pieces(data_, 0, extent.length);
+      advance(extent.length);
+      return {};
+    case DiskImage::Extent::Kind::kOther:
+      break;
+  }
+  return Next::kImage;
+}
+
+int64_t BlockRequest::carry_out(const BlockTarget& target) {
+  auto& image = *target.image;
+  int error = 0;
+  if (left_ != 0) {
+    error = is_read() ? image.read(offset_, data_) : image.write(offset_, data_);
+    if (error == 0) return static_cast<int64_t>(left_);
+  } else if (next_segment_ < segments_.size()) {
+    const auto& [offset, length, unmap] = segments_[next_segment_];
+    error =
+        operation_ == Operation::kDiscard ? image.discard(offset, length) : image.write_zeroes(offset, length, unmap);
+  } else {
+    error = image.flush();
+  }
+  return error == 0 ? 0 : -EIO;
+}
+
+std::optional<BlockRequest::Next> BlockRequest::next_transfer(const Place& place) {
+  std::span<const iovec> pieces = data_;
+  if (place.length < left_) {
+    part_.clear();
+    add_part(part_, data_, 0, place.length);
+    pieces = part_;
+  }
+  const uint64_t alignment = place.file->options().alignment;
+  const auto count = std::min<size_t>(pieces.size(), IOV_MAX);
   uint64_t length = 0;
-  uint64_t misaligned = alignment > 1 ? offset_ % alignment : 0;
-  for (const auto& piece : data_.first(count)) {
+  uint64_t misaligned = alignment > 1 ? place.offset % alignment : 0;
+  for (const auto& piece : pieces.first(count)) {
     length += piece.iov_len;
     if (alignment > 1) misaligned |= (reinterpret_cast<uintptr_t>(piece.iov_base) | piece.iov_len) % alignment;
   }
-  if (misaligned != 0) return next_bounced(target);
-  return DiskStep{.kind = is_read() ? DiskStep::Kind::kRead : DiskStep::Kind::kWrite,
-                  .durable = write_through_,
-                  .offset = offset_,
-                  .length = length,
-                  .pieces = data_.data(),
-                  .count = static_cast<unsigned>(count)};
+  if (misaligned != 0) return next_bounced(place);
+  return host_call({.kind = is_read() ? DiskStep::Kind::kRead : DiskStep::Kind::kWrite,
+                    .file = place.file,
+                    .durable = write_through_,
+                    .offset = place.offset,
+                    .length = length,
+                    .pieces = pieces.data(),
+                    .count = static_cast<unsigned>(count)});
 }
 
 bool BlockRequest::reserve_bounce(uint32_t alignment, size_t bytes) {
@@ -181,11 +231,11 @@ bool BlockRequest::reserve_bounce(uint32_t alignment, size_t bytes) {
   return bounce_ != nullptr;
 }
 
-// None where it was dealt with without a step. O_DIRECT with guest buffers or sectors that are not aligned for it.
-std::optional<DiskStep> BlockRequest::next_bounced(const BlockTarget& target) {
-  const auto alignment = target.disk->options().alignment;
-  bounce_head_ = static_cast<size_t>(offset_ % alignment);
-  const auto bytes = static_cast<size_t>(std::min<uint64_t>(left_, kMaximumBounce - bounce_head_));
+// None where it was dealt with. O_DIRECT with guest buffers or sectors that are not aligned for it.
+std::optional<BlockRequest::Next> BlockRequest::next_bounced(const Place& place) {
+  const auto alignment = place.file->options().alignment;
+  bounce_head_ = static_cast<size_t>(place.offset % alignment);
+  const auto bytes = static_cast<size_t>(std::min<uint64_t>(place.length, kMaximumBounce - bounce_head_));
   const auto whole = (bounce_head_ + bytes + alignment - 1) / alignment * alignment;
   if (!reserve_bounce(alignment, whole)) {
     refuse(VIRTIO_BLK_S_IOERR);
@@ -194,7 +244,7 @@ std::optional<DiskStep> BlockRequest::next_bounced(const BlockTarget& target) {
   if (is_write()) {
     copy_from_pieces(data_, 0, bounce_.get() + bounce_head_, bytes);
     if (whole != bytes) {
-      if (target.disk->write_unaligned(offset_, bounce_.get(), bytes, write_through_) != 0) {
+      if (place.file->write_unaligned(place.offset, bounce_.get(), bytes, write_through_) != 0) {
         refuse(VIRTIO_BLK_S_IOERR);
         return {};
       }
@@ -204,16 +254,17 @@ std::optional<DiskStep> BlockRequest::next_bounced(const BlockTarget& target) {
   }
   bounced_bytes_ = bytes;
   bounce_piece_ = {bounce_.get(), whole};
-  return DiskStep{.kind = is_read() ? DiskStep::Kind::kRead : DiskStep::Kind::kWrite,
-                  .durable = write_through_,
-                  .offset = offset_ - bounce_head_,
-                  .length = whole,
-                  .pieces = &bounce_piece_,
-                  .count = 1};
+  return host_call({.kind = is_read() ? DiskStep::Kind::kRead : DiskStep::Kind::kWrite,
+                    .file = place.file,
+                    .durable = write_through_,
+                    .offset = place.offset - bounce_head_,
+                    .length = whole,
+                    .pieces = &bounce_piece_,
+                    .count = 1});
 }
 
-// None where the segment was dealt with without a step.
-std::optional<DiskStep> BlockRequest::next_segment(const BlockTarget& target) {
+// None where the segment was dealt with.
+std::optional<BlockRequest::Next> BlockRequest::next_segment(const BlockTarget& target) {
   const auto& segment = segments_[next_segment_];
   const auto& disk = *target.disk;
   if (zero_by_writing_) return write_zeroes(target, segment);
@@ -224,19 +275,21 @@ std::optional<DiskStep> BlockRequest::next_segment(const BlockTarget& target) {
       ++next_segment_;
       return {};
     }
-    return DiskStep{.kind = DiskStep::Kind::kAllocate,
-                    .mode = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-                    .offset = segment.offset,
-                    .length = segment.length};
+    return host_call({.kind = DiskStep::Kind::kAllocate,
+                      .file = target.disk,
+                      .mode = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                      .offset = segment.offset,
+                      .length = segment.length});
   }
   const bool deallocate = segment.unmap && disk.options().sparse;
-  return DiskStep{.kind = DiskStep::Kind::kAllocate,
-                  .mode = (deallocate ? FALLOC_FL_PUNCH_HOLE : FALLOC_FL_ZERO_RANGE) | FALLOC_FL_KEEP_SIZE,
-                  .offset = segment.offset,
-                  .length = segment.length};
+  return host_call({.kind = DiskStep::Kind::kAllocate,
+                    .file = target.disk,
+                    .mode = (deallocate ? FALLOC_FL_PUNCH_HOLE : FALLOC_FL_ZERO_RANGE) | FALLOC_FL_KEEP_SIZE,
+                    .offset = segment.offset,
+                    .length = segment.length});
 }
 
-std::optional<DiskStep> BlockRequest::write_zeroes(const BlockTarget& target, const Segment& segment) {
+std::optional<BlockRequest::Next> BlockRequest::write_zeroes(const BlockTarget& target, const Segment& segment) {
   const uint64_t alignment = target.disk->options().alignment;
   const auto offset = segment.offset + zeroed_;
   auto left = segment.length - zeroed_;
@@ -262,15 +315,17 @@ std::optional<DiskStep> BlockRequest::write_zeroes(const BlockTarget& target, co
     zeroes_.push_back({const_cast<std::byte*>(kZeroes.data()), bytes});
     length += bytes;
   }
-  return DiskStep{.kind = DiskStep::Kind::kWrite,
-                  .durable = write_through_,
-                  .offset = offset,
-                  .length = length,
-                  .pieces = zeroes_.data(),
-                  .count = static_cast<unsigned>(zeroes_.size())};
+  return host_call({.kind = DiskStep::Kind::kWrite,
+                    .file = target.disk,
+                    .durable = write_through_,
+                    .offset = offset,
+                    .length = length,
+                    .pieces = zeroes_.data(),
+                    .count = static_cast<unsigned>(zeroes_.size())});
 }
 
 void BlockRequest::take_result(int64_t result) {
+  claim_ = {};
   if (next_segment_ < segments_.size()) {
     if (zero_by_writing_) {
       if (result <= 0) return refuse(VIRTIO_BLK_S_IOERR);

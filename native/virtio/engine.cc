@@ -8,12 +8,12 @@ namespace {
 
 constexpr size_t kMaximumThreadName = 15;
 
-// The end of the name tells a device's threads apart, so it is the middle that is cut.
-std::string thread_name(const std::string& name, const std::string& suffix) {
-  return name.substr(0, kMaximumThreadName - std::min(suffix.size(), kMaximumThreadName)) + suffix;
-}
-
 }  // namespace
+
+// The end of the name tells a device's threads apart, so it is the middle that is cut.
+std::string Engine::thread_name(const std::string& suffix) const {
+  return options_.name.substr(0, kMaximumThreadName - std::min(suffix.size(), kMaximumThreadName)) + suffix;
+}
 
 void Engine::add_worker(std::unique_ptr<Worker> worker, std::string suffix) {
   workers_.push_back(std::move(worker));
@@ -29,8 +29,7 @@ std::optional<Engine::StartFailure> Engine::start(std::vector<Vring> vrings, uin
   running_.store(1);
   for (size_t number = 0; number < workers_.size() && !failure; ++number) {
     running_.fetch_add(1);
-    const auto launched =
-        workers_[number]->launch(thread_name(options_.name, suffixes_[number]), [this] { worker_ended(); });
+    const auto launched = workers_[number]->launch(thread_name(suffixes_[number]), [this] { worker_ended(); });
     if (launched) continue;
     running_.fetch_sub(1);
     failure = StartFailure{-1, launched.failure()};

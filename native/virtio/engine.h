@@ -53,6 +53,8 @@ class Engine {
   // Makes one worker after the other with add_worker().
   virtual std::optional<StartFailure> make_workers(std::vector<Vring> vrings, uint64_t features) = 0;
   void add_worker(std::unique_ptr<Worker> worker, std::string suffix);
+  // The device's with a suffix of the thread's own, cut to what the kernel takes.
+  std::string thread_name(const std::string& suffix) const;
   const EngineOptions& options() const { return options_; }
   const std::vector<std::unique_ptr<Worker>>& workers() const { return workers_; }
 
