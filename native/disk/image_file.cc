@@ -30,7 +30,7 @@ class HostFile final : public ImageFile {
   int write(uint64_t offset, std::span<const std::byte> bytes) override;
   int sync() override { return fdatasync(fd_.get()) == 0 ? 0 : -errno; }
   int resize(uint64_t size) override;
-  int punch_hole(uint64_t offset, uint64_t length) override;
+  int clear(uint64_t offset, uint64_t length, bool gives_back) override;
 
  private:
   UniqueFd fd_;
@@ -68,10 +68,10 @@ int HostFile::resize(uint64_t size) {
   return 0;
 }
 
-int HostFile::punch_hole(uint64_t offset, uint64_t length) {
-  const int mode = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
+int HostFile::clear(uint64_t offset, uint64_t length, bool gives_back) {
+  const int mode = (gives_back ? FALLOC_FL_PUNCH_HOLE : FALLOC_FL_ZERO_RANGE) | FALLOC_FL_KEEP_SIZE;
   if (fallocate(fd_.get(), mode, static_cast<off_t>(offset), static_cast<off_t>(length)) == 0) return 0;
-  return errno == EOPNOTSUPP ? 0 : -errno;
+  return errno == EINVAL ? -EOPNOTSUPP : -errno;
 }
 
 }  // namespace

@@ -27,8 +27,8 @@ class ImageFile {
   virtual int write(uint64_t offset, std::span<const std::byte> bytes) = 0;
   virtual int sync() = 0;
   virtual int resize(uint64_t size) = 0;
-  // Success where the host has no call for it.
-  virtual int punch_hole(uint64_t offset, uint64_t length) = 0;
+  // Zero from now on; `gives_back`: and takes no space. EOPNOTSUPP where the host has no call for that.
+  virtual int clear(uint64_t offset, uint64_t length, bool gives_back) = 0;
 };
 
 // Opens it anew where `fd` is O_DIRECT, as writable as that.

@@ -6,7 +6,7 @@
 #include <bit>
 #include <cstring>
 
-#include "memory/crc32c.h"
+#include "sys/crc32c.h"
 
 namespace tsvmm {
 

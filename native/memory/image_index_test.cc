@@ -6,7 +6,7 @@
 #include <functional>
 #include <random>
 
-#include "memory/crc32c.h"
+#include "sys/crc32c.h"
 
 namespace tsvmm {
 namespace {

@@ -9,8 +9,8 @@
 #include <cstring>
 #include <utility>
 
-#include "memory/crc32c.h"
 #include "memory/zero_page.h"
+#include "sys/crc32c.h"
 
 namespace tsvmm {
 

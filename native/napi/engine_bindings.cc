@@ -5,14 +5,11 @@
 #include <algorithm>
 
 #include "napi/arguments.h"
+#include "napi/disk_image_binding.h"
 #include "virtio/block_engine.h"
 #include "virtio/net_engine.h"
 
 namespace tsvmm {
-
-namespace {
-constexpr uint64_t kMaximumAlignment = 1 << 20;
-}
 
 void BlockEngineBinding::define(Napi::Env env, Napi::Object exports) {
   exports.Set("BlockEngine", DefineClass(env, "BlockEngine", methods()));
@@ -24,15 +21,6 @@ BlockEngineBinding::BlockEngineBinding(const Napi::CallbackInfo& info) : EngineB
 
 void BlockEngineBinding::make(Napi::Env env, EngineOptions options) {
   const auto object = host_->options();
-  const auto fd = read_uint(object.Get("fd"), "fd", INT32_MAX);
-  if (!fd) return;
-  const auto size = read_uint(object.Get("sizeBytes"), "sizeBytes");
-  if (!size) return;
-  const auto alignment = read_uint(object.Get("alignmentBytes"), "alignmentBytes", kMaximumAlignment);
-  if (!alignment) return;
-  if (*alignment == 0 || (*alignment & (*alignment - 1)) != 0) {
-    return Napi::RangeError::New(env, "alignmentBytes must be a power of two").ThrowAsJavaScriptException();
-  }
   auto shared = std::make_unique<BlockShared>();
   const auto serial = read_bytes(object.Get("serial"), "serial");
   if (!serial) return;
@@ -40,13 +28,28 @@ void BlockEngineBinding::make(Napi::Env env, EngineOptions options) {
     return Napi::RangeError::New(env, "serial is longer than 20 bytes").ThrowAsJavaScriptException();
   }
   std::ranges::copy(*serial, shared->serial.begin());
-  auto disk = DiskAccess::create(static_cast<int>(*fd), {.size = *size,
-                                                         .read_only = read_flag_property(object, "readOnly", false),
-                                                         .alignment = static_cast<uint32_t>(*alignment),
-                                                         .sparse = read_flag_property(object, "sparse", true)});
-  if (!disk) return throw_failure(env, disk.failure());
-  shared->disk = std::move(disk).value();
+  if (!object.Get("onFault").IsFunction()) {
+    return Napi::TypeError::New(env, "onFault must be a function").ThrowAsJavaScriptException();
+  }
+  shared->on_fault = [this](std::string reason) { host_->report_fault(std::move(reason)); };
+  if (!open_disk(object, *shared)) return;
   host_->adopt(std::make_unique<BlockEngine>(std::move(options), std::move(shared)));
+}
+
+// False where that is not what a disk is of; it has thrown then.
+bool BlockEngineBinding::open_disk(Napi::Object object, BlockShared& shared) {
+  if (!object.Get("image").IsUndefined()) {
+    shared.image = read_disk_image(object.Get("image"), "image");
+    return shared.image != nullptr;
+  }
+  const auto fd = read_uint(object.Get("fd"), "fd", INT32_MAX);
+  if (!fd) return false;
+  const auto options = read_disk_options(object);
+  if (!options) return false;
+  auto disk = DiskAccess::create(static_cast<int>(*fd), *options);
+  if (!disk) return throw_failure(object.Env(), disk.failure()), false;
+  shared.disk = std::move(disk).value();
+  return true;
 }
 
 void NetEngineBinding::define(Napi::Env env, Napi::Object exports) {

@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "napi/engine_host.h"
+#include "virtio/block_queue.h"
 #include "virtio/mailbox_engine.h"
 
 namespace tsvmm {
@@ -59,6 +60,7 @@ class BlockEngineBinding : public EngineBinding<BlockEngineBinding> {
 
  private:
   void make(Napi::Env env, EngineOptions options);
+  bool open_disk(Napi::Object object, BlockShared& shared);
 };
 
 class NetEngineBinding : public EngineBinding<NetEngineBinding> {

@@ -108,13 +108,7 @@ std::optional<EngineOptions> EngineHost::read_options(Napi::Object object) {
   EngineOptions options;
   options.name = std::move(*name);
   options.memory = std::move(memory);
-  options.on_failure = [this](uint16_t queue, const char* reason) {
-    {
-      std::lock_guard lock(mutex_);
-      failures_.emplace_back(queue, reason);
-    }
-    notifier_.notify();
-  };
+  options.on_failure = [this](uint16_t queue, const char* reason) { add_report({queue, reason}); };
   options.on_stopped = [this] {
     {
       std::lock_guard lock(mutex_);
@@ -123,6 +117,16 @@ std::optional<EngineOptions> EngineHost::read_options(Napi::Object object) {
     notifier_.notify();
   };
   return options;
+}
+
+void EngineHost::report_fault(std::string reason) { add_report({{}, std::move(reason)}); }
+
+void EngineHost::add_report(Report report) {
+  {
+    std::lock_guard lock(mutex_);
+    reports_.push_back(std::move(report));
+  }
+  notifier_.notify();
 }
 
 bool EngineHost::is_open(Napi::Env env) const {
@@ -141,7 +145,7 @@ void EngineHost::start(const Napi::CallbackInfo& info, Napi::ObjectReference sel
   if (vrings->empty()) return;
   {
     std::lock_guard lock(mutex_);
-    failures_.clear();
+    reports_.clear();
     stopped_ = false;
   }
   const auto failed = engine_->start(std::move(*vrings), *features);
@@ -183,7 +187,7 @@ Napi::Value EngineHost::counters(const Napi::CallbackInfo& info) {
 }
 
 void EngineHost::work(Napi::Env env) {
-  if (!report_failures(env)) return;
+  if (!deliver_reports(env)) return;
   if (work_ && is_running()) work_(env);
   if (env.IsExceptionPending() || engine_ == nullptr) return;
   bool stopped = false;
@@ -196,18 +200,22 @@ void EngineHost::work(Napi::Env env) {
 
 // False where a callback closed the engine, or threw: then the rest follows in another turn, so that the exception is
 // seen.
-bool EngineHost::report_failures(Napi::Env env) {
+bool EngineHost::deliver_reports(Napi::Env env) {
   for (;;) {
-    std::pair<uint16_t, std::string> failure;
+    Report report;
     {
       std::lock_guard lock(mutex_);
-      if (failures_.empty()) return true;
-      failure = std::move(failures_.front());
-      failures_.erase(failures_.begin());
+      if (reports_.empty()) return true;
+      report = std::move(reports_.front());
+      reports_.erase(reports_.begin());
     }
     const auto target = options_.Value();
-    const auto callback = target.Get("onFailure").As<Napi::Function>();
-    callback.Call(target, {Napi::Number::New(env, failure.first), Napi::String::New(env, failure.second)});
+    const auto reason = Napi::String::New(env, report.reason);
+    if (report.queue) {
+      target.Get("onFailure").As<Napi::Function>().Call(target, {Napi::Number::New(env, *report.queue), reason});
+    } else {
+      target.Get("onFault").As<Napi::Function>().Call(target, {reason});
+    }
     if (engine_ == nullptr) return false;
     if (!env.IsExceptionPending()) continue;
     notifier_.notify();

@@ -30,6 +30,8 @@ class EngineHost {
 
   // Any thread.
   void notify() { notifier_.notify(); }
+  // Any thread: for the options' onFault().
+  void report_fault(std::string reason);
   Napi::Object options() const { return options_.Value(); }
 
   void start(const Napi::CallbackInfo& info, Napi::ObjectReference self);
@@ -44,7 +46,13 @@ class EngineHost {
 
  private:
   void work(Napi::Env env);
-  bool report_failures(Napi::Env env);
+  // To a callback of the options: onFailure() with a queue, onFault() without.
+  struct Report {
+    std::optional<uint16_t> queue;
+    std::string reason;
+  };
+  void add_report(Report report);
+  bool deliver_reports(Napi::Env env);
   void end_stop(Napi::Env env);
   void shut_down();
   static void leave_environment(void* self);
@@ -58,7 +66,7 @@ class EngineHost {
   Napi::ObjectReference self_;          // while running: a running engine is not collected
 
   std::mutex mutex_;  // guards those below
-  std::vector<std::pair<uint16_t, std::string>> failures_;
+  std::vector<Report> reports_;
   bool stopped_ = false;
 
   Notifier notifier_;

@@ -2,6 +2,7 @@
 
 #include "disk/probe.h"
 #include "napi/arguments.h"
+#include "napi/disk_image_binding.h"
 #include "napi/engine_bindings.h"
 #include "napi/tap_binding.h"
 
@@ -45,6 +46,7 @@ Napi::Value probe_disk_binding(const Napi::CallbackInfo& info) {
 }  // namespace
 
 void define_virtio(Napi::Env env, Napi::Object exports) {
+  DiskImageBinding::define(env, exports);
   BlockEngineBinding::define(env, exports);
   NetEngineBinding::define(env, exports);
   MailboxEngineBinding::define(env, exports);

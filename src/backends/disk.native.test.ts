@@ -18,7 +18,7 @@ function image(t: ExecutionContext, sizeBytes: number): string {
 }
 
 const open = (path: string, change: { isReadOnly?: boolean; isDirect?: boolean; isFormatUnknown?: boolean } = {}) =>
-  openDisk({ path, isReadOnly: false, isDirect: false, ...change })
+  openDisk({ path, isReadOnly: false, isDirect: false, isSparse: true, ...change })
 
 test('a raw image has the size of its whole sectors', t => {
   const disk = open(image(t, 10_000))
@@ -58,7 +58,7 @@ test('an image of unknown format must not claim one', t => {
   for (const isDirect of [false, true]) {
     open(path, { isFormatUnknown: true, isDirect }).close()
     writeFileSync(path, Buffer.from('QFI\u00fb'.padEnd(8192, '\0'), 'latin1'))
-    const message = `--disk ${path}: is a qcow2 image; say image_type=raw if it is to be taken for raw`
+    const message = `--disk ${path}: is a qcow2 image; say image_type=qcow2, or raw if it is to be taken for raw`
     t.throws(() => open(path, { isFormatUnknown: true, isDirect }), { code: 'ERR_DISK', message })
     open(path, { isDirect }).close()
     writeFileSync(path, Buffer.alloc(8192))

@@ -1,14 +1,17 @@
 import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs'
 import { addon } from '../native/addon.ts'
+import type { NativeDiskImage } from '../native/disk-image.ts'
+import type { FileDisk } from '../native/engines.ts'
 import { reasonOf, TsvmmError } from '../util/errors.ts'
 import { claimedFormat, footerBytes, signatureBytes } from './image-format.ts'
 
-const sectorBytes = 512
+export const sectorBytes = 512
 const pageBytes = 4096
 
-/** A raw image or block device, open and locked. */
+/** A disk, open and locked. */
 export interface OpenDisk {
-  readonly fd: number
+  /** What an engine serves it from. */
+  readonly source: FileDisk | { readonly image: NativeDiskImage }
   /** Whole sectors; a last part of one is not shown to the guest. */
   readonly sizeBytes: number
   readonly logicalBlockBytes: number
@@ -24,66 +27,100 @@ export interface DiskOptions {
   readonly path: string
   readonly isReadOnly: boolean
   readonly isDirect: boolean
+  /** What the guest discards goes back to the host. */
+  readonly isSparse: boolean
+}
+
+export interface RawDiskOptions extends DiskOptions {
   /** Nobody has said that it is raw: one that claims another format is refused. */
   readonly isFormatUnknown?: boolean
 }
 
-/** Opens and locks a disk: one writer or any number of readers. Throws ERR_DISK or ERR_DISK_LOCKED naming the path. */
-export function openDisk({ path, isReadOnly, isDirect, isFormatUnknown = false }: DiskOptions): OpenDisk {
-  let fd: number | undefined
+/** A disk's file or device, open and locked; its owner closes the descriptor. */
+export interface OpenFile {
+  readonly fd: number
+  readonly sizeBytes: number
+  readonly logicalBlockBytes: number
+  readonly alignmentBytes: number
+  readonly canDiscard: boolean
+  readonly canWriteZeroes: boolean
+}
+
+/** Opens and locks a raw disk: one writer or any number of readers. Throws ERR_DISK or ERR_DISK_LOCKED naming the path. */
+export function openDisk({ isFormatUnknown = false, ...options }: RawDiskOptions): OpenDisk & { source: FileDisk } {
+  return opening(options.path, () => {
+    const { fd, sizeBytes: fileBytes, canDiscard, ...file } = openFile(options)
+    const close = closer(fd)
+    try {
+      const sizeBytes = fileBytes - (fileBytes % sectorBytes)
+      if (sizeBytes === 0) throw new Error('is smaller than a sector')
+      if (isFormatUnknown) refuseOtherFormats(fd, fileBytes)
+      const { isReadOnly: readOnly, isSparse: sparse } = options
+      const source = { fd, sizeBytes, readOnly, alignmentBytes: file.alignmentBytes, sparse }
+      return { ...file, source, sizeBytes, canDiscard: canDiscard && sparse, close }
+    } catch (error) {
+      close()
+      throw error
+    }
+  })
+}
+
+/** What `open` returns; what it throws names the disk. */
+export function opening<T>(path: string, open: () => T): T {
   try {
-    const access = isReadOnly ? constants.O_RDONLY : constants.O_RDWR
-    // Without O_NONBLOCK a FIFO given by mistake would wait for its other end.
-    fd = openSync(path, access | constants.O_NONBLOCK | (isDirect ? constants.O_DIRECT : 0))
-    const stat = fstatSync(fd)
-    if (stat.isDirectory()) throw new Error('is a directory')
-    if (!stat.isFile() && !stat.isBlockDevice()) throw new Error('is neither a regular file nor a block device')
-    const probe = addon().probeDisk(fd)
-    const sizeBytes = probe.sizeBytes - (probe.sizeBytes % sectorBytes)
-    if (sizeBytes === 0) throw new Error('is smaller than a sector')
-    if (isFormatUnknown) refuseOtherFormats(fd, probe.sizeBytes)
-    if (!addon().lockFile(fd, isReadOnly ? 'shared' : 'exclusive')) throw new TsvmmError('ERR_DISK_LOCKED', { path })
-    return opened(fd, sizeBytes, probe, isDirect)
+    return open()
   } catch (cause) {
-    if (fd !== undefined) closeSync(fd)
     if (cause instanceof TsvmmError) throw cause
     throw new TsvmmError('ERR_DISK', { path, reason: reasonOf(cause) }, { cause })
   }
 }
 
-function refuseOtherFormats(fd: number, sizeBytes: number): void {
-  // Opened anew, because direct reads would need aligned buffers.
-  const plain = openSync(`/proc/self/fd/${fd}`, 'r')
-  try {
-    const read = (position: number, length: number) => {
-      const bytes = new Uint8Array(length)
-      return bytes.subarray(0, readSync(plain, bytes, { position }))
-    }
-    const format = claimedFormat(read(0, signatureBytes), read(sizeBytes - footerBytes, footerBytes))
-    if (format !== undefined) throw new Error(`is a ${format} image; say image_type=raw if it is to be taken for raw`)
-  } finally {
-    closeSync(plain)
+/** Closes the descriptor once, however often it is called. */
+function closer(fd: number): () => void {
+  let isClosed = false
+  return () => {
+    if (isClosed) return
+    isClosed = true
+    closeSync(fd)
   }
 }
 
-function opened(
-  fd: number,
-  sizeBytes: number,
-  probe: { logicalBlockBytes: number; discard: boolean; writeZeroes: boolean },
-  isDirect: boolean,
-): OpenDisk {
-  let isClosed = false
-  return {
-    fd,
-    sizeBytes,
-    logicalBlockBytes: probe.logicalBlockBytes,
-    alignmentBytes: isDirect ? Math.max(probe.logicalBlockBytes, pageBytes) : 1,
-    canDiscard: probe.discard,
-    canWriteZeroes: probe.writeZeroes,
-    close() {
-      if (isClosed) return
-      isClosed = true
-      closeSync(fd)
-    },
+/** Opens and locks what a disk is kept in. Throws what the host says, and ERR_DISK_LOCKED. */
+export function openFile({ path, isReadOnly, isDirect }: Omit<DiskOptions, 'isSparse'>): OpenFile {
+  const access = isReadOnly ? constants.O_RDONLY : constants.O_RDWR
+  // Without O_NONBLOCK a FIFO given by mistake would wait for its other end.
+  const fd = openSync(path, access | constants.O_NONBLOCK | (isDirect ? constants.O_DIRECT : 0))
+  try {
+    const stat = fstatSync(fd)
+    if (stat.isDirectory()) throw new Error('is a directory')
+    if (!stat.isFile() && !stat.isBlockDevice()) throw new Error('is neither a regular file nor a block device')
+    const { sizeBytes, logicalBlockBytes, discard, writeZeroes } = addon().probeDisk(fd)
+    if (!addon().lockFile(fd, isReadOnly ? 'shared' : 'exclusive')) throw new TsvmmError('ERR_DISK_LOCKED', { path })
+    const alignmentBytes = isDirect ? Math.max(logicalBlockBytes, pageBytes) : 1
+    return { fd, sizeBytes, logicalBlockBytes, alignmentBytes, canDiscard: discard, canWriteZeroes: writeZeroes }
+  } catch (error) {
+    closeSync(fd)
+    throw error
+  }
+}
+
+function refuseOtherFormats(fd: number, sizeBytes: number): void {
+  const read = bytesOf(fd)
+  const format = claimedFormat(read(0, signatureBytes), read(sizeBytes - footerBytes, footerBytes))
+  if (format === undefined) return
+  throw new Error(`is a ${format.name} image; say image_type=${format.type}, or raw if it is to be taken for raw`)
+}
+
+/** Reads of an open disk, however it was opened. */
+export function bytesOf(fd: number): (position: number, length: number) => Uint8Array {
+  return (position, length) => {
+    // Opened anew, because direct reads would need aligned buffers.
+    const plain = openSync(`/proc/self/fd/${fd}`, 'r')
+    try {
+      const bytes = new Uint8Array(length)
+      return bytes.subarray(0, readSync(plain, bytes, { position }))
+    } finally {
+      closeSync(plain)
+    }
   }
 }

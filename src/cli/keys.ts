@@ -72,7 +72,7 @@ const pciKeys: OptionKeys = {
 const imageTypes = { raw: 'Raw', qcow2: 'Qcow2', vhd: 'FixedVhd', vhdx: 'Vhdx', vmdk: 'Vmdk' }
 
 export const diskKeys: OptionKeys = {
-  path: { field: 'path', kind: path, isRequired: true, help: 'a raw image or a block device' },
+  path: { field: 'path', kind: path, isRequired: true, help: 'an image or a block device' },
   readonly: { field: 'readonly', kind: toggle, help: 'the guest cannot write; readers may share the file [off]' },
   direct: { field: 'direct', kind: toggle, help: "go past the host's page cache (O_DIRECT) [off]" },
   num_queues: { field: 'num_queues', kind: number, help: 'request queues, a thread each, 1 to 256 [1]' },
@@ -80,11 +80,15 @@ export const diskKeys: OptionKeys = {
   id: { field: 'id', kind: text, help: 'name of the device [_diskN]' },
   serial: { field: 'serial', kind: text, help: 'serial number that the guest sees, at most 20 bytes [id]' },
   sparse: { field: 'sparse', kind: toggle, help: 'blocks that the guest discards go back to the host [on]' },
-  image_type: { field: 'image_type', kind: choice(imageTypes, 'raw'), help: 'format of the image [raw]' },
+  image_type: {
+    field: 'image_type',
+    kind: choice(imageTypes, 'raw|qcow2|vhd|vhdx'),
+    help: 'format of the image [raw]',
+  },
+  backing_files: { field: 'backing_files', kind: toggle, help: 'of qcow2: files that it stands on are opened [off]' },
   ...pciKeys,
   vhost_user: { field: 'vhost_user', kind: toggle },
   socket: { field: 'vhost_socket', kind: path },
-  backing_files: { field: 'backing_files', kind: toggle },
   rate_limit_group: { field: 'rate_limit_group', kind: text },
   queue_affinity: { field: 'queue_affinity', kind: queueAffinity },
   lock_granularity: {

@@ -110,6 +110,7 @@ export function follow(vmm: Vmm, log: Log): void {
       if (!told.has(line)) log.warn(line)
       told.add(line)
     })
+    vm.on('disk-fault', (device, reason) => log.error(`disk ${device}: ${reason}`))
     vm.on('debug-code', (code, elapsedSeconds) => log.warn(describeDebugCode(code, elapsedSeconds)))
     vm.on('exit', exit => {
       log.info(`the machine has ended: ${exit.kind}`)

@@ -101,10 +101,12 @@ function checkMemory({ size, hugepages, hugepage_size }: VmConfig['memory']): vo
 }
 
 function checkDisks(disks: VmConfig['disks']): void {
-  for (const { queue_size, num_queues, serial } of disks) {
+  for (const { queue_size, num_queues, serial, backing_files, image_type } of disks) {
     checkQueueSize('--disk', queue_size, minimumDiskQueueSize)
     if (num_queues < 1 || num_queues > 256) fail('--disk', `num_queues: ${num_queues} is not in 1..256`)
     const serialBytes = Buffer.byteLength(serial ?? '')
+    if (backing_files && image_type !== 'Qcow2')
+      fail('--disk', 'backing_files: only images of image_type=qcow2 have them')
     if (serialBytes > serialMaximumBytes) fail('--disk', `serial: more than ${serialMaximumBytes} bytes`)
   }
   for (const disk of disks.filter(each => !each.readonly)) {

@@ -34,7 +34,7 @@ const unused: Readonly<Record<string, Readonly<Record<string, Predicate>>>> = {
   payload: { igvm: never, host_data: never, fw_cfg_config: never },
   disks: {
     ...{ iommu: isOff, vhost_user: isOff, vhost_socket: never, rate_limiter_config: never, rate_limit_group: never },
-    ...{ queue_affinity: isEmptyList, backing_files: isOff, disable_io_uring: isOff, disable_aio: isOff },
+    ...{ queue_affinity: isEmptyList, disable_io_uring: isOff, disable_aio: isOff },
     // The whole file is locked, and with it every range.
     ...{ lock_granularity: is('Full', 'ByteRange'), pci_segment: isZero },
   },
@@ -61,7 +61,7 @@ const aliases: Readonly<Record<string, Readonly<Record<string, string>>>> = {
 
 /** Values of fields that the schema does have. */
 const unsupportedValues: Readonly<Record<string, Readonly<Record<string, Predicate>>>> = {
-  disks: { image_type: is('Qcow2', 'FixedVhd', 'Vhdx', 'Vmdk') },
+  disks: { image_type: is('Vmdk') },
   serial: { mode: is('Pty', 'Socket') },
   console: { mode: is('Pty', 'Socket') },
 }

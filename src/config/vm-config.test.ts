@@ -64,7 +64,11 @@ test('a field of Cloud Hypervisor without machinery here is refused by name', t 
   refuses(t, { cpus: { kvm_hyperv: true } }, '--cpus: kvm_hyperv: is not supported yet')
   refuses(t, { memory: { hotplug_size: 1 } }, '--memory: hotplug_size: is not supported yet')
   refuses(t, { disks: [{ path: 'a', iommu: true }] }, '--disk: iommu: is not supported yet')
-  refuses(t, { disks: [{ path: 'a', image_type: 'Qcow2' }] }, '--disk: image_type: Qcow2 is not supported yet')
+  refuses(t, { disks: [{ path: 'a', image_type: 'Vmdk' }] }, '--disk: image_type: Vmdk is not supported yet')
+  for (const image_type of ['Raw', 'FixedVhd', 'Vhdx', 'Unknown']) {
+    const message = '--disk: backing_files: only images of image_type=qcow2 have them'
+    refuses(t, { disks: [{ path: 'a', image_type, backing_files: true }] }, message)
+  }
   refuses(t, { serial: { mode: 'Pty' } }, '--serial: mode: Pty is not supported yet')
 })
 

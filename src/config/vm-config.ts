@@ -58,7 +58,9 @@ export const diskSchema = z.strictObject({
   serial: z.optional(z.string()),
   sparse: z._default(z.boolean(), true),
   /** Unknown is what clients write that leave it to us: raw, unless the image claims something else. */
-  image_type: z._default(z.enum(['Raw', 'Unknown']), 'Raw'),
+  image_type: z._default(z.enum(['Raw', 'Qcow2', 'FixedVhd', 'Vhdx', 'Unknown']), 'Raw'),
+  /** The image may stand on other files, which it names. */
+  backing_files: z._default(z.boolean(), false),
   pci_device_id: pciDeviceId,
 })
 

@@ -31,6 +31,8 @@ export interface MachineEvents {
   needsReset(device: string, reason: string): void
   /** A device has left the machine, and all that it had of the host is given back. */
   deviceRemoved(id: string): void
+  /** Something is wrong with a disk's image: the guest gets I/O errors where that is. */
+  diskFault(device: string, reason: string): void
   /** The person at the terminal asks for the end. */
   quit(): void
 }

@@ -28,7 +28,7 @@ function aPlug(log: string[], id: string, slot: number, options: { failing?: Ver
 function aDisk(id: string, slot: number): NewDevice {
   const config = {
     ...{ path: id, readonly: false, direct: false, num_queues: 1, queue_size: 128, sparse: true },
-    image_type: 'Raw' as const,
+    ...{ image_type: 'Raw' as const, backing_files: false },
   }
   return { list: 'disks', config: { ...config, id, pci_device_id: slot } }
 }

@@ -22,6 +22,8 @@ export interface PciDevicesOptions {
   readonly configPort: number
   /** A device does nothing more until its driver resets it. */
   onNeedsReset(device: string, reason: string): void
+  /** Something is wrong with a disk's image: the guest gets I/O errors where that is. */
+  onDiskFault(device: string, reason: string): void
   /** The person at the terminal asks for the end. */
   onEnd(): void
 }
@@ -66,8 +68,9 @@ export class PciDevices implements DeviceMaker {
   }
 
   async make({ list, config }: NewDevice): Promise<PluggedDevice> {
-    const { vm } = this.#options
-    return this.#plug(list === 'disks' ? diskOf(config, vm) : cardOf(config, vm), config.pci_device_id)
+    const { vm, onDiskFault } = this.#options
+    const device = list === 'disks' ? await diskOf(config, vm, onDiskFault) : cardOf(config, vm)
+    return this.#plug(device, config.pci_device_id)
   }
 
   async #plug(device: VirtioDevice, slot: number | undefined): Promise<PluggedDevice> {

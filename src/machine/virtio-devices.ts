@@ -1,4 +1,4 @@
-import { openDisk } from '../backends/disk.native.ts'
+import { type OpenDisk, openDisk } from '../backends/disk.native.ts'
 import { openRandomSource } from '../backends/random-source.ts'
 import { openTap, tapOffloads } from '../backends/tap.native.ts'
 import type { DiskConfig, NetConfig, VmConfig } from '../config/vm-config.ts'
@@ -25,12 +25,16 @@ export async function consoleOf(config: VmConfig, vm: KvmVirtualMachine, onEnd: 
   return device
 }
 
-export function diskOf(config: DiskConfig, vm: KvmVirtualMachine): VirtioDevice {
-  const { path, readonly: isReadOnly, direct: isDirect, sparse: isSparse, num_queues, queue_size, id } = config
+/** `onFault` is told of what is wrong with its image. */
+export async function diskOf(
+  config: DiskConfig,
+  vm: KvmVirtualMachine,
+  onFault: (device: string, reason: string) => void,
+): Promise<VirtioDevice> {
+  const { path, readonly: isReadOnly, num_queues, queue_size, id } = config
   const name = id ?? path
   using opened = new DisposableStack()
-  const settings = { path, isReadOnly, isDirect, isFormatUnknown: config.image_type === 'Unknown' }
-  const disk = opened.adopt(openDisk(settings), each => each.close())
+  const disk = opened.adopt(await openDiskOf(config), each => each.close())
   const device = new VirtioBlk({
     name,
     sizeBytes: disk.sizeBytes,
@@ -39,23 +43,30 @@ export function diskOf(config: DiskConfig, vm: KvmVirtualMachine): VirtioDevice 
     isReadOnly,
     queues: num_queues,
     queueSize: queue_size,
-    canDiscard: disk.canDiscard && isSparse,
+    canDiscard: disk.canDiscard,
     canWriteZeroes: disk.canWriteZeroes,
     createBackend: onFailure =>
       createBlockBackend(vm.nativeMemory, {
-        name,
-        fd: disk.fd,
-        sizeBytes: disk.sizeBytes,
-        isReadOnly,
-        alignmentBytes: disk.alignmentBytes,
-        serial: config.serial ?? name,
-        isSparse,
-        onFailure,
+        ...{ name, source: disk.source, serial: config.serial ?? name, onFailure },
+        onFault: reason => onFault(name, `${path}: ${reason}`),
       }),
     closeDisk: () => disk.close(),
   })
   opened.move()
   return device
+}
+
+const imageFormats = { Qcow2: 'qcow2', FixedVhd: 'vhd', Vhdx: 'vhdx' } as const
+
+async function openDiskOf(config: DiskConfig): Promise<OpenDisk> {
+  const { path, readonly: isReadOnly, direct: isDirect, sparse: isSparse, image_type, backing_files } = config
+  const options = { path, isReadOnly, isDirect, isSparse }
+  if (image_type === 'Raw' || image_type === 'Unknown') {
+    return openDisk({ ...options, isFormatUnknown: image_type === 'Unknown' })
+  }
+  // Loaded where it is needed: a machine with raw disks does without it.
+  const { openImage } = await import('../backends/disk-image.native.ts')
+  return openImage({ ...options, format: imageFormats[image_type], mayHaveBackingFile: backing_files })
 }
 
 export function cardOf(config: NetConfig, vm: KvmVirtualMachine): VirtioDevice {

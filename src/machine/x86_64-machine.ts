@@ -106,6 +106,7 @@ export class X86Machine implements BuiltMachine {
       barAddress: slot => barAddress(machine.#area, slot),
       configPort: portMap.pciConfigAddress,
       onNeedsReset: (device, reason) => events.needsReset(device, reason),
+      onDiskFault: (device, reason) => events.diskFault(device, reason),
       onEnd: () => events.quit(),
     })
     machine.hotplug.begin(await devices.addAll(), devices)

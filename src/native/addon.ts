@@ -7,6 +7,7 @@ import type {
   NativeDescriptorListener,
   NativeDescriptorSocket,
 } from './descriptor-sockets.ts'
+import type { DiskImageOptions, NativeDiskImage } from './disk-image.ts'
 import type {
   BlockEngineOptions,
   MailboxEngineOptions,
@@ -42,6 +43,7 @@ export interface Addon {
   ) => NativeMemoryImage
   readonly PageServer: new (options: PageServerOptions) => NativePageServer
   readonly Kvm: new (path: string) => NativeKvm
+  readonly DiskImage: new (options: DiskImageOptions) => NativeDiskImage
   readonly BlockEngine: new (options: BlockEngineOptions) => NativeEngine
   readonly NetEngine: new (options: NetEngineOptions) => NativeEngine
   readonly MailboxEngine: new (options: MailboxEngineOptions) => NativeMailboxEngine

@@ -84,6 +84,7 @@ function blockOptions(memory: NativeGuestMemory, fd: number): BlockEngineOptions
     serial: Buffer.from('serial'),
     sparse: true,
     onFailure: () => {},
+    onFault: () => {},
   }
 }
 

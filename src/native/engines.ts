@@ -1,4 +1,5 @@
 import type { NativeEventFd, NativeGuestMemory } from './addon.ts'
+import type { NativeDiskImage } from './disk-image.ts'
 
 /** A virtqueue as negotiated (virtio 1.2 §2.7): guest-physical addresses, sizes in entries. */
 export interface Vring {
@@ -34,18 +35,24 @@ export interface EngineOptions {
   onFailure(queueIndex: number, reason: string): void
 }
 
-export interface BlockEngineOptions extends EngineOptions {
+/** A disk whose bytes are those of a file or block device. */
+export interface FileDisk {
   /** Stays open, owned by the caller, until the engine is closed. */
   readonly fd: number
   readonly sizeBytes: number
   readonly readOnly: boolean
   /** Opened with O_DIRECT: buffers not aligned to this many bytes go through a bounce buffer. 1 where not direct. */
   readonly alignmentBytes: number
-  /** At most 20 bytes: what VIRTIO_BLK_T_GET_ID answers. */
-  readonly serial: Uint8Array
   /** Whether deallocated space stays sparse. false: discard is accepted and does nothing, write zeroes writes. */
   readonly sparse: boolean
 }
+
+export type BlockEngineOptions = EngineOptions & {
+  /** At most 20 bytes: what VIRTIO_BLK_T_GET_ID answers. */
+  readonly serial: Uint8Array
+  /** Something is wrong with the image, told once: the guest gets I/O errors where that is. */
+  onFault(reason: string): void
+} & (FileDisk | { readonly image: NativeDiskImage })
 
 export interface NetEngineOptions extends EngineOptions {
   /** One tap queue descriptor per pair, non-blocking, IFF_VNET_HDR with a 12-byte header. Stay owned by the caller. */

@@ -1,11 +1,31 @@
 import { constants } from 'node:fs'
 import { copyFile, type FileHandle, open, unlink } from 'node:fs/promises'
 import { reasonOf, TsvmmError } from '../util/errors.ts'
+import { nameBackingFile } from './backing-name.ts'
 
 const chunkBytes = 1024 * 1024
 /** What is all zero becomes a hole. */
 const blockBytes = 64 * 1024
 const zeroes = Buffer.alloc(blockBytes)
+
+/** A disk's file, as a machine's configuration has it. */
+export interface DiskFile {
+  readonly path: string
+  /** It is an image that may stand on another file, which it names. */
+  readonly backing_files: boolean
+}
+
+/** As copyDisk(); the copy stands on the same file as the original, wherever it is. */
+export async function copyDiskOf(disk: DiskFile, to: string, signal?: AbortSignal): Promise<void> {
+  await copyDisk(disk.path, to, signal)
+  if (!disk.backing_files) return
+  try {
+    await nameBackingFile(to, disk.path)
+  } catch (cause) {
+    await unlink(to)
+    throw new TsvmmError('ERR_DISK', { path: disk.path, reason: `cannot copy: ${reasonOf(cause)}` }, { cause })
+  }
+}
 
 /**
  * Copies a disk image: blocks are shared where the file system can, holes and zeroes are holes otherwise. Nothing is left

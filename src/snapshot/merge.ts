@@ -33,7 +33,7 @@ export async function mergeSnapshot(
     await using writer = await SnapshotWriter.begin(into, ram, how)
     using _watch = watch(writer, onProgress)
     await writer.writeRam()
-    for (const [id, file] of snapshot.disks) await writer.copyDisk(id, file)
+    for (const [id, file] of snapshot.disks) await writer.copyDisk(id, { path: file, backing_files: false })
     return await writer.finish(parseVmConfig(snapshot.config), snapshot.manifest.cpu, snapshot.records)
   } finally {
     memory.close()

@@ -67,7 +67,7 @@ export async function saveMachine(source: SnapshotSource, path: string, options:
 
 /** Those that it writes to. */
 async function copyDisks(writer: SnapshotWriter, { disks }: VmConfig): Promise<void> {
-  for (const { id = '', path, readonly } of disks) if (!readonly) await writer.copyDisk(id, path)
+  for (const disk of disks) if (!disk.readonly) await writer.copyDisk(disk.id ?? '', disk)
 }
 
 /**

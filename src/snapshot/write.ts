@@ -9,7 +9,7 @@ import type { ComponentRecord } from '../state/walk.ts'
 import { reasonOf } from '../util/errors.ts'
 import { packageVersion } from '../util/version.ts'
 import { type Durability, type FileEntry, SnapshotDirectory } from './directory.ts'
-import { copyDisk } from './disk-copy.ts'
+import { copyDiskOf, type DiskFile } from './disk-copy.ts'
 import { snapshotError } from './error.ts'
 import type { SnapshotLayers } from './layers.ts'
 import {
@@ -168,10 +168,10 @@ export class SnapshotWriter implements AsyncDisposable {
   }
 
   /** While the machine stands still. Throws ERR_DISK where it cannot be copied. */
-  async copyDisk(id: string, path: string): Promise<void> {
+  async copyDisk(id: string, disk: DiskFile): Promise<void> {
     const file = `disk${this.#disks.length}.img`
     const { signal } = this.#options
-    this.#files[file] = await this.#directory.add(file, to => copyDisk(path, to, signal))
+    this.#files[file] = await this.#directory.add(file, to => copyDiskOf(disk, to, signal))
     this.#disks.push({ id, file })
   }
 

@@ -1,3 +1,4 @@
+import type { OpenDisk } from '../backends/disk.native.ts'
 import type { NativeGuestMemory } from '../native/addon.ts'
 import { addon } from '../native/addon.ts'
 import type { MailboxBackend, MailboxHandlers, QueueBackend } from './queue-backend.ts'
@@ -5,24 +6,21 @@ import type { MailboxBackend, MailboxHandlers, QueueBackend } from './queue-back
 /** The native engines, as the devices take them. */
 export interface BlockBackendOptions {
   readonly name: string
-  readonly fd: number
-  readonly sizeBytes: number
-  readonly isReadOnly: boolean
-  readonly alignmentBytes: number
+  readonly source: OpenDisk['source']
   readonly serial: string
-  readonly isSparse: boolean
   onFailure(queueIndex: number, reason: string): void
+  /** Something is wrong with the disk's image. */
+  onFault(reason: string): void
 }
 
 export type ModeBackend = QueueBackend & { setMode(mode: number): void }
 
 export function createBlockBackend(memory: NativeGuestMemory, options: BlockBackendOptions): ModeBackend {
-  const { name, fd, sizeBytes, isReadOnly, alignmentBytes, serial, isSparse, onFailure } = options
+  const { name, source, serial, onFailure, onFault } = options
   return new (addon().BlockEngine)({
-    ...{ name, memory, fd, sizeBytes, alignmentBytes, onFailure },
-    readOnly: isReadOnly,
+    ...{ name, memory, onFailure, onFault },
+    ...source,
     serial: Buffer.from(serial, 'utf8'),
-    sparse: isSparse,
   })
 }
 

@@ -1,5 +1,5 @@
 import { rename, rm } from 'node:fs/promises'
-import { copyDisk } from '../snapshot/disk-copy.ts'
+import { copyDiskOf } from '../snapshot/disk-copy.ts'
 import type { PlannedClone } from './clone-plan.ts'
 import { type CopyPlace, pathOfCopy } from './copy-place.ts'
 import type { DiskToCopy } from './disk-plan.ts'
@@ -27,7 +27,7 @@ export class CloneDisks implements AsyncDisposable {
     for (const disk of clones.flatMap(({ copies }) => copies)) {
       if (this.#frozen.has(disk.path)) continue
       const path = await pathOfCopy(this.#place, disk, 'frozen')
-      await copyDisk(disk.from, path, this.#signal)
+      await copyDiskOf({ ...disk, path: disk.from }, path, this.#signal)
       this.#frozen.set(disk.path, path)
     }
   }
@@ -60,7 +60,9 @@ export class CloneDisks implements AsyncDisposable {
 
   async #copy(disk: DiskToCopy, path: string, isLast: boolean): Promise<void> {
     const frozen = this.#frozen.get(disk.path)
-    if (frozen === undefined || !isLast) return await copyDisk(frozen ?? disk.from, path, this.#signal)
+    if (frozen === undefined || !isLast) {
+      return await copyDiskOf({ ...disk, path: frozen ?? disk.from }, path, this.#signal)
+    }
     await rename(frozen, path)
     this.#frozen.delete(disk.path)
   }

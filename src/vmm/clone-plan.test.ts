@@ -62,7 +62,8 @@ test('disks that are written to are copied where that is asked for, but for thos
   const saved = aConfig({ disks: [{ path: '/a.img' }, { path: '/b.img', readonly: true }, { path: '/c.img' }] })
   const overrides = { disks: { _disk2: { path: '/c-{n}.img' } } }
   const clones = planClones(saved, 2, { disks: 'copy', overrides }, { beside: saved })
-  for (const { copies } of clones) t.deepEqual(copies, [{ id: '_disk0', path: '/a.img', from: '/a.img' }])
+  const copy = { id: '_disk0', path: '/a.img', from: '/a.img', backing_files: false }
+  for (const { copies } of clones) t.deepEqual(copies, [copy])
 })
 
 test('no clones, and as many as nobody means, are refused', t => {

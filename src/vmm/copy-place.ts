@@ -8,7 +8,7 @@ export type CopyPlace = { readonly directory: string } | 'beside'
 /** The path of a copy: of a clone with its number. */
 export async function pathOfCopy(
   place: CopyPlace,
-  { id, path }: DiskToCopy,
+  { id, path }: Pick<DiskToCopy, 'id' | 'path'>,
   number?: number | 'frozen',
 ): Promise<string> {
   if (place === 'beside') return join(dirname(path), `.${basename(path)}.${crypto.randomUUID()}`)

@@ -10,11 +10,13 @@ const saved = { path: '/s', disks: new Map([['_disk0', '/s/disk0.img']]) }
 
 test('copies are of the disks that are written to, as the snapshot has them where it does', t => {
   t.deepEqual(disksToCopy(config, {}, 'copy', saved), [
-    { id: '_disk0', path: '/a.img', from: '/s/disk0.img' },
-    { id: '_disk2', path: '/c.img', from: '/c.img' },
+    { id: '_disk0', path: '/a.img', from: '/s/disk0.img', backing_files: false },
+    { id: '_disk2', path: '/c.img', from: '/c.img', backing_files: false },
   ])
   const overrides = { disks: { _disk0: { path: '/other.img' } } }
-  t.deepEqual(disksToCopy(config, overrides, 'copy', saved), [{ id: '_disk2', path: '/c.img', from: '/c.img' }])
+  t.deepEqual(disksToCopy(config, overrides, 'copy', saved), [
+    { id: '_disk2', path: '/c.img', from: '/c.img', backing_files: false },
+  ])
 })
 
 test('a snapshot with disks is not restored beside others of the same name without being told so', t => {

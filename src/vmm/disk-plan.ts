@@ -13,6 +13,8 @@ export interface DiskToCopy {
   readonly path: string
   /** What is copied: as it is now, or as a snapshot has it. */
   readonly from: string
+  /** As of a DiskFile. */
+  readonly backing_files: boolean
 }
 
 /** The part of a snapshot that has disks. */
@@ -28,10 +30,10 @@ export function disksToCopy(
   choice: DiskChoice | undefined,
   saved?: SavedDisks,
 ): readonly DiskToCopy[] {
-  const disks = config.disks.flatMap(({ id = '', path: given, readonly }) => {
+  const disks = config.disks.flatMap(({ id = '', path: given, readonly, backing_files }) => {
     if (readonly || overrides.disks?.[id]?.path !== undefined) return []
     const path = resolve(given)
-    return [{ id, path, from: saved?.disks.get(id) ?? path }]
+    return [{ id, path, from: saved?.disks.get(id) ?? path, backing_files }]
   })
   if (choice === 'copy') return disks
   const frozen = disks.filter(({ id }) => saved?.disks.has(id) === true).map(({ id }) => id)

@@ -38,6 +38,8 @@ export interface VmEvents {
   exit: [VmExit]
   /** What the driver of a device did to it, or what the host cannot give: it rests until the driver resets it. */
   'needs-reset': [device: string, reason: string]
+  /** Something is wrong with a disk's image, told once: the guest gets I/O errors where that is. */
+  'disk-fault': [device: string, reason: string]
   /** A byte written to port 0x80: how far firmware or kernel has come, and when, counted from when the machine was built. */
   'debug-code': [code: number, elapsedSeconds: number]
 }

@@ -150,6 +150,7 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
         debugCode: (code, elapsedSeconds) => events.target?.debugCode(code, elapsedSeconds),
         needsReset: (device, reason) => events.target?.needsReset(device, reason),
         deviceRemoved: id => events.target?.deviceRemoved(id),
+        diskFault: (device, reason) => events.target?.diskFault(device, reason),
         quit: () => events.target?.quit(),
       },
       options.kvmPath === undefined ? {} : { kvmPath: options.kvmPath },
@@ -176,6 +177,7 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
         vm.#config.remove(id)
         vm.emit('device-removed', id)
       },
+      diskFault: (device, reason) => vm.emit('disk-fault', device, reason),
       quit: () => vm.#end({ kind: 'stopped' }),
     }
     const onAbort = () => vm.#end({ kind: 'stopped' })

@@ -99,7 +99,7 @@ void Image::reclaim() {
   uint64_t start = 0;
   uint64_t end = 0;
   const auto give_back = [&] {
-    if (file().options().sparse && start != end) tables_file_->punch_hole(start, end - start);
+    if (file().options().sparse && start != end) tables_file_->clear(start, end - start, true);
   };
   for (const auto offset : offsets) {
     const auto is_free = refcounts_->release(offset);

@@ -77,7 +77,9 @@ export function aServedDisk(content = 'disk content') {
       ...{ canDiscard: true, canWriteZeroes: true },
       createBackend: onFailure =>
         createBlockBackend(memory.native, {
-          ...{ ...shape, fd, alignmentBytes: 1, serial: 'serial', isSparse: true },
+          ...{ name: shape.name, serial: 'serial' },
+          source: { fd, sizeBytes: diskBytes, readOnly: false, alignmentBytes: 1, sparse: true },
+          onFault: reason => reasons.push(reason),
           onFailure: (queue, reason) => {
             reasons.push(`${queue}: ${reason}`)
             onFailure(queue, reason)

@@ -1,4 +1,4 @@
-#include "memory/crc32c.h"
+#include "sys/crc32c.h"
 
 #include <gtest/gtest.h>
 

@@ -1,0 +1,114 @@
+import { execFileSync } from 'node:child_process'
+import { mkdirSync } from 'node:fs'
+import test from 'ava'
+import { ApiClient } from './harness/api-client.ts'
+import { debianKernel, rootDisk } from './harness/artifacts.ts'
+import type { GuestConsole } from './harness/guest-console.ts'
+import { TsvmmProcess } from './harness/tsvmm-process.ts'
+import { Workspace } from './harness/workspace.ts'
+
+/** On a disk, which tmpfs is not: direct access needs one. */
+const builds = new URL('../build', import.meta.url).pathname
+const diskMebibytes = 64
+
+/** Images of each format, and how QEMU makes one. The first is the raw disk that the others are compared with. */
+const images = [
+  { name: 'twin.img', format: 'raw', make: ['create', '-f', 'raw'], keys: '' },
+  { name: 'plain.qcow2', format: 'qcow2', make: ['create', '-f', 'qcow2'], keys: ',image_type=qcow2,num_queues=2' },
+  {
+    ...{ name: 'overlay.qcow2', format: 'qcow2', keys: ',image_type=qcow2,backing_files=on,direct=on' },
+    make: ['create', '-f', 'qcow2', '-b', 'base.qcow2', '-F', 'qcow2'],
+  },
+  {
+    name: 'small.qcow2',
+    format: 'qcow2',
+    make: ['create', '-f', 'qcow2', '-o', 'cluster_size=4k'],
+    keys: ',image_type=qcow2',
+  },
+  {
+    name: 'disk.vhdx',
+    format: 'vhdx',
+    make: ['create', '-f', 'vhdx', '-o', 'block_size=1M'],
+    keys: ',image_type=vhdx',
+  },
+  {
+    ...{ name: 'disk.vhd', format: 'vpc', keys: ',image_type=vhd' },
+    make: ['create', '-f', 'vpc', '-o', 'subformat=fixed,force_size=on'],
+  },
+] as const
+
+const letters = images.map((_, index) => 'bcdefgh'[index])
+
+/** The same from each disk: one checksum a line. */
+const sums = `for disk in ${letters.join(' ')}; do sha256sum < /dev/vd$disk; done`
+
+async function sumOf(t: { is(one: unknown, other: unknown): void }, guest: GuestConsole): Promise<string> {
+  await guest.check('sync; echo 3 > /proc/sys/vm/drop_caches')
+  const all = (await guest.check(sums, 240_000)).split('\n')
+  t.is(all.length, images.length)
+  t.is(new Set(all).size, 1)
+  return all[0] ?? ''
+}
+
+/** Pieces of one to sixteen pages, at places that are the same for all disks. */
+async function writeAtRandom(guest: GuestConsole, seed: number): Promise<void> {
+  const pages = (diskMebibytes * 1024 * 1024) / 4096
+  let state = seed
+  const next = (limit: number) => {
+    state = (Math.imul(state, 1_103_515_245) + 12_345) >>> 0
+    return (state >>> 8) % limit
+  }
+  for (let piece = 0; piece < 12; piece += 1) {
+    const count = 1 + next(16)
+    const [skip, seek] = [next(2048 - count), next(pages - count)]
+    const write = `dd if=/tmp/random of=/dev/vd$disk bs=4k count=${count} skip=${skip} seek=${seek} conv=notrunc 2>/dev/null`
+    await guest.check(`for disk in ${letters.join(' ')}; do ${write} & done; wait`)
+  }
+}
+
+test.serial('a guest writes to images of every format as to a raw disk, and others find them sound', async t => {
+  using workspace = new Workspace()
+  using storage = new Workspace(builds)
+  const qemuImg = (...args: string[]) => execFileSync('qemu-img', args, { cwd: storage.directory, encoding: 'utf8' })
+  // All begin as zeroes; the one that others stand on is compressed.
+  qemuImg('create', '-q', '-f', 'raw', 'zeroes', `${diskMebibytes}M`)
+  qemuImg('convert', '-c', '-f', 'raw', '-O', 'qcow2', '-o', 'compression_type=zstd', 'zeroes', 'base.qcow2')
+  for (const { name, make } of images) qemuImg(...make.slice(0, 1), '-q', ...make.slice(1), name, `${diskMebibytes}M`)
+  const socket = workspace.path('api.sock')
+  const api = new ApiClient(socket)
+  const saved = storage.path('saved')
+  const root = workspace.copy(rootDisk())
+  const sumWhenSaved = await (async () => {
+    await using vm = new TsvmmProcess([
+      ...['--api-socket', socket, ...debianKernel.flags('console=ttyS0 root=/dev/vda rw')],
+      ...['--disk', `path=${root}`, ...images.map(({ name, keys }) => `path=${storage.path(name)}${keys}`)],
+      ...['--cpus', 'boot=2', '--memory', 'size=512M', '--serial', 'tty', '--console', 'off'],
+    ])
+    const { console: guest } = vm
+    await guest.logIn()
+    await guest.check('head -c 8M /dev/urandom > /tmp/random', 120_000)
+    await writeAtRandom(guest, 1)
+    await guest.check(`for disk in ${letters.join(' ')}; do blkdiscard -z -o 3M -l 5M /dev/vd$disk; done`)
+    const sum = await sumOf(t, guest)
+    // Written and not flushed: a copy has it nevertheless.
+    await api.change('/vm.pause')
+    await api.change('/vm.snapshot', { destination_url: saved, disks: 'Copy' })
+    await api.change('/vm.resume')
+    await writeAtRandom(guest, 2)
+    t.not(await sumOf(t, guest), sum)
+    const { exitCode, stderr } = await vm.powerOff()
+    t.is(exitCode, 0, stderr)
+    return sum
+  })()
+  // Of the disks that it has the first is the root.
+  const [twin, ...others] = images.map(({ format }, index) => ({ path: `${saved}/disk${index + 1}.img`, format }))
+  for (const { path, format } of others) qemuImg('compare', '-q', '-f', 'raw', '-F', format, twin?.path ?? '', path)
+  for (const { name, format } of images.slice(1)) {
+    if (format !== 'vpc') qemuImg('check', '-q', '-f', format, name)
+    qemuImg('compare', '-q', '-f', 'raw', '-F', format, 'twin.img', name)
+  }
+  mkdirSync(storage.path('copies'))
+  await using vm = new TsvmmProcess(['restore', `${saved},disks=copy,disk_directory=${storage.path('copies')}`])
+  await vm.console.check('echo 3 > /proc/sys/vm/drop_caches')
+  t.is(await sumOf(t, vm.console), sumWhenSaved)
+})

@@ -1,0 +1,126 @@
+import { closeSync, statSync } from 'node:fs'
+import { dirname, resolve } from 'node:path'
+import { addon } from '../native/addon.ts'
+import type { DiskImageOptions, NativeDiskImage } from '../native/disk-image.ts'
+import { TsvmmError } from '../util/errors.ts'
+import { printable } from '../util/issues.ts'
+import { bytesOf, type DiskOptions, type OpenDisk, openDisk, openFile, opening, sectorBytes } from './disk.native.ts'
+import { readFixedVhd, vhdFooterBytes } from './vhd-footer.ts'
+
+/** Formats of images that have more in them than the disk's bytes. */
+export type ImageFormat = 'qcow2' | 'vhd' | 'vhdx'
+
+export interface ImageOptions extends DiskOptions {
+  readonly format: ImageFormat
+  /** It may stand on other files, which it names. */
+  readonly mayHaveBackingFile: boolean
+}
+
+/** More images than this on each other are a mistake. */
+const mostLayers = 200
+
+/**
+ * Opens and locks a disk in an image of another format than raw, and the files that it stands on, which readers share. Throws
+ * ERR_DISK or ERR_DISK_LOCKED naming the file.
+ */
+export function openImage(options: ImageOptions): OpenDisk {
+  const { format, path, isReadOnly, isSparse } = options
+  if (format === 'vhd') return openFixedVhd(options)
+  const layers = new Layers(options)
+  const { image, alignmentBytes } = layers.open(path, format, isReadOnly)
+  return {
+    ...{ source: { image }, sizeBytes: image.sizeBytes, logicalBlockBytes: image.logicalBlockBytes, alignmentBytes },
+    ...{ canDiscard: !isReadOnly && isSparse, canWriteZeroes: !isReadOnly },
+    close: () => image.close(),
+  }
+}
+
+/** A fixed VHD is a raw disk with a footer behind it. */
+function openFixedVhd(options: ImageOptions): OpenDisk {
+  const disk = openDisk(options)
+  try {
+    const fileBytes = disk.sizeBytes
+    const footer = bytesOf(disk.source.fd)(fileBytes - vhdFooterBytes, vhdFooterBytes)
+    const sizeBytes = opening(options.path, () => readFixedVhd(footer, fileBytes))
+    return { ...disk, source: { ...disk.source, sizeBytes }, sizeBytes }
+  } catch (error) {
+    disk.close()
+    throw error
+  }
+}
+
+interface Layer {
+  readonly image: NativeDiskImage
+  readonly alignmentBytes: number
+}
+
+/** An image and what it stands on. */
+class Layers {
+  readonly #options: ImageOptions
+  /** Files that are open, by device and inode. */
+  readonly #files = new Set<string>()
+
+  constructor(options: ImageOptions) {
+    this.#options = options
+  }
+
+  open(path: string, format: DiskImageOptions['format'], isReadOnly: boolean): Layer {
+    const layer = opening(path, () => this.#openOne(path, format, isReadOnly))
+    try {
+      const { image } = layer
+      if (image.backing !== undefined) this.#standOn(path, image, image.backing)
+      return layer
+    } catch (error) {
+      layer.image.close()
+      throw error
+    }
+  }
+
+  #openOne(path: string, format: DiskImageOptions['format'], isReadOnly: boolean): Layer {
+    const { dev, ino } = statSync(path)
+    if (this.#files.has(`${dev}:${ino}`)) throw new Error('stands on itself')
+    if (this.#files.size === mostLayers) throw new Error(`stands on more than ${mostLayers} others`)
+    this.#files.add(`${dev}:${ino}`)
+    const { isDirect, isSparse: sparse } = this.#options
+    const { fd, alignmentBytes, sizeBytes } = openFile({ path, isReadOnly, isDirect })
+    try {
+      const options = { format, fd, readOnly: isReadOnly, alignmentBytes, sparse }
+      const raw = format === 'raw' ? { sizeBytes: sizeBytes - (sizeBytes % sectorBytes) } : {}
+      const image = new (addon().DiskImage)({ ...options, ...raw })
+      if (image.sizeBytes !== 0) return { image, alignmentBytes }
+      image.close()
+      throw new Error('is smaller than a sector')
+    } finally {
+      // The image has it open, too, and with it the lock.
+      closeSync(fd)
+    }
+  }
+
+  #standOn(path: string, image: NativeDiskImage, backing: NonNullable<NativeDiskImage['backing']>): void {
+    const below = backingFile(path, backing)
+    if (!this.#options.mayHaveBackingFile) {
+      const reason = `stands on another file, ${printable(below.name)}: say backing_files=on if that is to be opened`
+      throw new TsvmmError('ERR_DISK', { path, reason })
+    }
+    const { image: lower } = this.open(below.path, below.format, true)
+    image.setBacking(lower)
+    // The one above keeps it.
+    lower.close()
+  }
+}
+
+/** Where an image's backing file is. Throws ERR_DISK naming the image. */
+function backingFile(path: string, { path: nameBytes, format: formatBytes }: NonNullable<NativeDiskImage['backing']>) {
+  const name = Buffer.from(nameBytes).toString()
+  const format = Buffer.from(formatBytes).toString()
+  const refuse = (reason: string): never => {
+    throw new TsvmmError('ERR_DISK', { path, reason: `its backing file ${printable(name)} ${reason}` })
+  }
+  if (!Buffer.from(name).equals(nameBytes) || name.includes('\0')) refuse('has a name that is no text')
+  // QEMU's other ways to say where a file is: nbd://host, json:{...}, fat:folder.
+  if (/^[^/]*:/.test(name)) refuse('is not named by a path')
+  if (format === '') refuse('may be of any format: qemu-img rebase -u -b FILE -F FORMAT says of which')
+  if (format !== 'raw' && format !== 'qcow2')
+    return refuse(`is of a format that is not supported: ${printable(format)}`)
+  return { name, path: resolve(dirname(path), name), format } as const
+}
