@@ -1,6 +1,6 @@
 import { parseArgs } from 'node:util'
 import { canVirtualize } from '../lib/virtualization.ts'
-import { benchBlock } from './block.ts'
+import { benchBlock, blockImages } from './block.ts'
 import { benchBoot } from './boot.ts'
 import { benchClone } from './clone.ts'
 import { benchExits } from './exits.ts'
@@ -15,8 +15,9 @@ import { benchStartup } from './startup.ts'
 import { type Subject, subjects } from './subjects.ts'
 import { tickingInit } from './ticks.ts'
 
-const usage = `usage: npm run bench -- boot|block|net|snapshot|clone|exits|startup [--runs N] [--json FILE] [--phases] [--in-place]
+const usage = `usage: npm run bench -- boot|block|net|snapshot|clone|exits|startup [--runs N] [--json FILE] [--phases] [--format F] [--in-place]
   --phases    of boot: where the time of tsvmm's own boot goes
+  --format    of block: ${Object.keys(blockImages).join(', ')} [raw]
   --in-place  not in the nested lab, whatever this machine's KVM is worth
 Peers: Debian's QEMU, and the programs that CLOUD_HYPERVISOR and FIRECRACKER name.`
 
@@ -26,6 +27,7 @@ const { values, positionals } = parseArgs({
     runs: { type: 'string', default: '5' },
     json: { type: 'string' },
     phases: { type: 'boolean' },
+    format: { type: 'string', default: 'raw' },
     'in-place': { type: 'boolean' },
   },
 })
@@ -45,7 +47,10 @@ const benchmarks: Readonly<Record<string, Benchmark>> = {
       else await benchBoot(subjects(process.env), guest, runs, samples)
     },
   },
-  block: { needsKvm: true, run: (runs, samples) => benchBlock(withPci(subjects(process.env)), runs, samples) },
+  block: {
+    needsKvm: true,
+    run: (runs, samples) => benchBlock(withPci(subjects(process.env)), runs, samples, values.format),
+  },
   net: { needsKvm: true, run: (runs, samples) => benchNet(withPci(subjects(process.env)), runs, samples) },
   snapshot: {
     needsKvm: true,
@@ -72,13 +77,15 @@ async function main(): Promise<number> {
   const runs = Number(values.runs)
   const benchmark = benchmarks[name]
   const wrongPhases = values.phases && name !== 'boot'
-  if (benchmark === undefined || rest.length > 0 || wrongPhases || !Number.isInteger(runs) || runs < 1) {
+  const wrongFormat = values.format !== 'raw' && (name !== 'block' || blockImages[values.format] === undefined)
+  if (benchmark === undefined || rest.length > 0 || wrongPhases || wrongFormat || !Number.isInteger(runs) || runs < 1) {
     console.error(usage)
     return 2
   }
   if (benchmark.needsKvm && !values['in-place'] && !canVirtualize()) {
     await makeGuestFixtures()
-    return runInLab([name, ...(values.phases ? ['--phases'] : [])], runs, values.json)
+    const options = [...(values.phases ? ['--phases'] : []), '--format', values.format]
+    return runInLab([name, ...options], runs, values.json)
   }
   const samples = new Samples()
   await benchmark.run(runs, samples)

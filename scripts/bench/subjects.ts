@@ -14,10 +14,11 @@ export interface Guest {
   readonly tap?: string
 }
 
-/** A raw image, read through the host's page cache. The first is /dev/vda in the guest. */
+/** An image, read through the host's page cache; raw where it does not say. The first is /dev/vda in the guest. */
 export interface GuestDisk {
   readonly path: string
   readonly readOnly: boolean
+  readonly format?: 'raw' | 'qcow2' | 'vhdx'
 }
 
 /** A VMM that can run the guest with its serial console on standard output. */
@@ -42,8 +43,8 @@ function cloudHypervisorFlags(guest: Guest): string[] {
   ]
 }
 
-function cloudHypervisorDisk({ path, readOnly }: GuestDisk): string {
-  return `path=${path},direct=off,image_type=raw,readonly=${readOnly ? 'on' : 'off'}`
+function cloudHypervisorDisk({ path, readOnly, format = 'raw' }: GuestDisk): string {
+  return `path=${path},direct=off,image_type=${format},readonly=${readOnly ? 'on' : 'off'}`
 }
 
 const qemuProgram = 'qemu-system-x86_64'
@@ -59,11 +60,11 @@ function qemu(machine: string, busDevice: string, guest: Guest): string[] {
   ]
 }
 
-function qemuDisk({ path, readOnly }: GuestDisk, id: string, busDevice: string): string[] {
+function qemuDisk({ path, readOnly, format = 'raw' }: GuestDisk, id: string, busDevice: string): string[] {
   const access = `readonly=${readOnly ? 'on' : 'off'}`
   return [
     ...['-object', `iothread,id=${id}-thread`],
-    ...['-drive', `id=${id},file=${path},format=raw,if=none,aio=io_uring,${access}`],
+    ...['-drive', `id=${id},file=${path},format=${format},if=none,aio=io_uring,${access}`],
     ...['-device', `virtio-blk-${busDevice},drive=${id},iothread=${id}-thread`],
   ]
 }

@@ -1,23 +1,26 @@
 import { parseArgs } from 'node:util'
+import { fuzzImages } from './images.ts'
 import { fuzz } from './run.ts'
 import { targetOf } from './targets.ts'
 
-const usage = 'usage: npm run fuzz -- state|manifest [--seconds N] [--seed S]'
+const usage = 'usage: npm run fuzz -- state|manifest|images [--seconds N] [--seed S]'
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: { seconds: { type: 'string', default: '60' }, seed: { type: 'string' } },
 })
 
-function main(): number {
+async function main(): Promise<number> {
   const [name, ...rest] = positionals
   const seconds = Number(values.seconds)
   const seed = Number(values.seed ?? Date.now() % 2 ** 31)
-  if ((name !== 'state' && name !== 'manifest') || rest.length > 0 || !(seconds > 0) || !Number.isSafeInteger(seed)) {
+  const isKnown = name === 'state' || name === 'manifest' || name === 'images'
+  if (!isKnown || rest.length > 0 || !(seconds > 0) || !Number.isSafeInteger(seed)) {
     console.error(usage)
     return 2
   }
   console.log(`seed ${seed}`)
+  if (name === 'images') return await fuzzImages(seconds, seed)
   const found = fuzz(targetOf(name, seed), { seed, seconds })
   if (typeof found === 'number') {
     console.log(`${found} inputs, each taken or refused in one line`)
@@ -28,4 +31,4 @@ function main(): number {
   return 1
 }
 
-process.exitCode = main()
+process.exitCode = await main()

@@ -82,20 +82,25 @@ inline void use_image(DiskImage& image, std::mt19937_64& random) {
   }
 }
 
+// At least.
+inline constexpr uint64_t kRounds = 600;
+
 using OpenImage = std::function<std::unique_ptr<DiskImage>(int fd)>;
 
 // Whatever stands in an image, it is refused or used without harm: no access outside of memory, no endless loop, no
 // file that grows beyond what the guest wrote and the format takes for that.
 inline void fuzz_images(const Folder& folder, const std::vector<std::string>& examples, uint64_t most_growth,
                         const OpenImage& open_image) {
-  const char* wanted_rounds = std::getenv("TSVMM_FUZZ_ROUNDS");
+  const char* wanted_seconds = std::getenv("TSVMM_FUZZ_SECONDS");
   const char* wanted_seed = std::getenv("TSVMM_FUZZ_SEED");
-  const int rounds = wanted_rounds == nullptr ? 600 : std::atoi(wanted_rounds);
   const uint64_t seed = wanted_seed == nullptr ? 20261130 : std::strtoull(wanted_seed, nullptr, 10);
+  const std::chrono::seconds seconds(wanted_seconds == nullptr ? 0 : std::atoi(wanted_seconds));
+  const auto end = std::chrono::steady_clock::now() + seconds;
   const auto path = folder.path("fuzzed");
-  int opened = 0;
-  for (int round = 0; round < rounds; ++round) {
-    std::mt19937_64 random(seed + static_cast<uint64_t>(round));
+  uint64_t opened = 0;
+  uint64_t round = 0;
+  for (; round < kRounds || std::chrono::steady_clock::now() < end; ++round) {
+    std::mt19937_64 random(seed + round);
     auto bytes = examples[random() % examples.size()];
     change_image(bytes, random);
     write_file(path, bytes);
@@ -110,8 +115,8 @@ inline void fuzz_images(const Folder& folder, const std::vector<std::string>& ex
         << "seed " << seed << ", round " << round;
   }
   // The generator must reach both sides.
-  EXPECT_GT(opened, rounds / 10);
-  EXPECT_LT(opened, rounds * 19 / 20);
+  EXPECT_GT(opened, round / 10);
+  EXPECT_LT(opened, round * 19 / 20);
 }
 
 }  // namespace tsvmm
