@@ -1,14 +1,13 @@
-import { chmodSync, fstatSync, lstatSync, unlinkSync } from 'node:fs'
+import { fstatSync, lstatSync, unlinkSync } from 'node:fs'
 import { connect } from 'node:net'
 import { getSystemErrorMessage } from 'node:util'
-import { isMainThread } from 'node:worker_threads'
 import { addon } from '../native/addon.ts'
 import type { NativeDescriptorListener } from '../native/descriptor-sockets.ts'
 import { reasonOf } from '../util/errors.ts'
+import { bindOwnerOnly } from '../util/owner-only.ts'
 import { refusal, type SocketAddress } from './socket-address.ts'
 import { SocketLock } from './socket-lock.native.ts'
 
-const socketMode = 0o600
 /** Cloud Hypervisor's; clients tell threads apart by name. */
 export const threadName = 'http-server'
 
@@ -74,21 +73,8 @@ function isAnswered(path: string): Promise<boolean> {
   return promise.finally(() => socket.destroy())
 }
 
-/** With the mask set around it there is no moment in which others can connect. */
 function bind(path: string, onConnection: (fd: number) => void): NativeDescriptorListener {
-  const make = () => new (addon().DescriptorListener)({ path, threadName, onConnection })
-  if (!isMainThread) {
-    // The mask is the process's, and not a worker's to set.
-    const listener = make()
-    chmodSync(path, socketMode)
-    return listener
-  }
-  const mask = process.umask(0o777 & ~socketMode)
-  try {
-    return make()
-  } finally {
-    process.umask(mask)
-  }
+  return bindOwnerOnly(path, () => new (addon().DescriptorListener)({ path, threadName, onConnection }))
 }
 
 function started(name: string, make: () => NativeDescriptorListener): NativeDescriptorListener {

@@ -1,13 +1,12 @@
 import { once } from 'node:events'
-import { chmodSync, existsSync, lstatSync, unlinkSync } from 'node:fs'
+import { existsSync, lstatSync, unlinkSync } from 'node:fs'
 import { connect, createServer, type Server, type Socket } from 'node:net'
 import { dirname } from 'node:path'
 import { reasonOf, TsvmmError } from '../util/errors.ts'
+import { bindOwnerOnly } from '../util/owner-only.ts'
 import type { Chardev } from './chardev.ts'
 import { StreamWriter } from './stream-writer.ts'
 
-/** A file mode creation mask. */
-const ownerOnly = 0o177
 /** sun_path without its closing zero (unix(7)). */
 const maximumPathBytes = 107
 
@@ -118,17 +117,9 @@ async function removeStale(path: string): Promise<void> {
 }
 
 async function listen(server: Server, path: string): Promise<void> {
-  // Loaded only where there is a socket: it is the costliest of Node's own modules that a machine would need.
-  const { isMainThread } = await import('node:worker_threads')
   const listening = once(server, 'listening')
-  // bind() is called before listen() returns, so nothing else is created under this mask. A worker cannot set it.
-  const previous = isMainThread ? process.umask(ownerOnly) : undefined
-  try {
-    server.listen(path)
-    if (!isMainThread && existsSync(path)) chmodSync(path, 0o600)
-  } finally {
-    if (previous !== undefined) process.umask(previous)
-  }
+  // bind() is called before listen() returns.
+  bindOwnerOnly(path, () => server.listen(path))
   await listening
 }
 

@@ -4,8 +4,14 @@ import { bundleLocation } from '../util/bundle-location.ts'
 import { rehearseBoot } from '../vmm/rehearsal.native.ts'
 import { configOf, type MachineFlags } from './config.ts'
 import { createProgram, main, prepareMain } from './program.ts'
-// What a boot and a restore load as they go: it is in the snapshot, evaluated.
+// What is loaded on first use elsewhere, and can be in a snapshot: Node's HTTP cannot.
 import './run.ts'
+import './restore.ts'
+import '../api/routes.ts'
+import '../snapshot/save.ts'
+import '../snapshot/read.ts'
+import '../vmm/fork.ts'
+import '../vmm/restore.ts'
 
 /**
  * Becomes a startup snapshot of Node: the heap of a process that has loaded all that a machine takes, and has booted one, which
