@@ -73,7 +73,7 @@ export function pciHotplug(address: number): AcpiContribution {
     method('PSCN', { isSerialized: true }, call(`${bridge}.PCNT`)),
   )
   return {
-    dsdt: [scope('\\_SB', controller), scope(bridge, ...slots.map(pciSlot), ...scanMethods())],
+    dsdt: [scope('\\_SB', controller), bridgeSlots],
     onGedEvent: { pci: call('\\_SB.PHPR.PSCN') },
   }
 }
@@ -109,3 +109,6 @@ function scanMethods(): Aml[] {
     ),
   ]
 }
+
+/** The same in every machine, and so made with the module: a startup snapshot has it. */
+const bridgeSlots = scope(bridge, ...slots.map(pciSlot), ...scanMethods())
