@@ -6,6 +6,9 @@ export interface CommandResult {
   readonly exitCode: number
 }
 
+/** Shells ask terminals that have no size, and do without an answer. */
+const cursorQuestion = '\x1b[6n'
+
 /** A serial console driven as a person would: read until something appears, type, read on. */
 export class GuestConsole {
   readonly #input: Writable
@@ -23,7 +26,11 @@ export class GuestConsole {
     input.on('error', () => {})
     output.setEncoding('utf8')
     output.on('data', (chunk: string) => {
-      this.#text += chunk.replaceAll('\r', '')
+      // It may come in two parts.
+      const start = Math.max(0, this.#text.length - cursorQuestion.length)
+      this.#text =
+        this.#text.slice(0, start) +
+        (this.#text.slice(start) + chunk).replaceAll('\r', '').replaceAll(cursorQuestion, '')
       this.#changed()
     })
     output.on('end', () => {
@@ -32,7 +39,7 @@ export class GuestConsole {
     })
   }
 
-  /** All that the guest has said, carriage returns left out. */
+  /** All that the guest has said, carriage returns and questions for the cursor's position left out. */
   get transcript(): string {
     return this.#text
   }

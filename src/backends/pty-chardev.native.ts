@@ -19,9 +19,9 @@ export class PtyChardev implements Chardev {
   #isReading = false
   #isClosed = false
 
-  private constructor(masterFd: number, path: string) {
+  private constructor(masterFd: number, otherEnd: number, path: string) {
     this.path = path
-    this.#otherEnd = openSync(path, constants.O_RDWR | constants.O_NOCTTY)
+    this.#otherEnd = otherEnd
     this.#writer = new DescriptorWriter(masterFd)
     this.#master = new ReadStream(masterFd)
     this.#master.on('error', () => {})
@@ -31,7 +31,7 @@ export class PtyChardev implements Chardev {
   static open(option: string): PtyChardev {
     try {
       const { masterFd, path } = addon().openPty()
-      return new PtyChardev(masterFd, path)
+      return new PtyChardev(masterFd, openOtherEnd(masterFd, path), path)
     } catch (cause) {
       throw new TsvmmError('ERR_CHARDEV', { option, path: 'pty', reason: reasonOf(cause) }, { cause })
     }
@@ -63,5 +63,14 @@ export class PtyChardev implements Chardev {
     this.#master.destroy()
     await promise
     closeSync(this.#otherEnd)
+  }
+}
+
+function openOtherEnd(masterFd: number, path: string): number {
+  try {
+    return openSync(path, constants.O_RDWR | constants.O_NOCTTY)
+  } catch (error) {
+    closeSync(masterFd)
+    throw error
   }
 }

@@ -9,7 +9,13 @@ test('flags become the configuration that the API has for them', t => {
     ...{ cpus: 'boot=2', memory: 'size=1G,shared=on' },
     disk: ['path=a', 'path=b,readonly=on,id=data'],
     net: ['tap=tap0,mac=52:54:00:00:00:01'],
-    ...{ serial: 'tty', console: 'off', rng: 'src=/dev/random', platform: 'serial_number=7' },
+    ...{
+      serial: 'tty',
+      console: 'off',
+      debugConsole: 'file=/log',
+      rng: 'src=/dev/random',
+      platform: 'serial_number=7',
+    },
   })
   t.deepEqual(
     config,
@@ -19,7 +25,8 @@ test('flags become the configuration that the API has for them', t => {
       memory: { size: 2 ** 30, shared: true },
       disks: [{ path: 'a' }, { path: 'b', readonly: true, id: 'data' }],
       net: [{ tap: 'tap0', mac: '52:54:00:00:00:01' }],
-      ...{ serial: { mode: 'Tty' }, console: { mode: 'Off' }, rng: { src: '/dev/random' } },
+      ...{ serial: { mode: 'Tty' }, console: { mode: 'Off' }, debug_console: { mode: 'File', file: '/log' } },
+      rng: { src: '/dev/random' },
       platform: { serial_number: '7' },
     }),
   )
@@ -29,20 +36,27 @@ test('flags become the configuration that the API has for them', t => {
 test('targets of the serial port and the console', t => {
   t.deepEqual(parseChardev('--serial', 'file=/a=b'), { mode: 'File', file: '/a=b' })
   t.deepEqual(parseChardev('--console', 'tty,iommu=off'), { mode: 'Tty', iommu: false })
+  t.deepEqual(parseChardev('--debug-console', 'pty,iobase=0x402'), { mode: 'Pty', iobase: 0x402 })
+  for (const target of [
+    { mode: 'Pty', iobase: 0x402 },
+    { mode: 'Socket', socket: '/a,b' },
+  ]) {
+    t.deepEqual(parseChardev('--serial', printChardev(target)), target)
+  }
   const placed = { mode: 'Tty', pci_device_id: 7 }
   t.deepEqual(parseChardev('--console', printChardev(placed)), placed)
   t.deepEqual(parseChardev('--serial', printChardev({ mode: 'File', file: 'a,"b' })), { mode: 'File', file: 'a,"b' })
   t.throws(() => parseChardev('--serial', 'file'), { message: '--serial: file: has no path' })
   t.throws(() => parseChardev('--serial', 'off=1'), { message: '--serial: off: takes no value' })
   t.throws(() => parseChardev('--serial', 'tty,off'), { message: '--serial: off: there is another target' })
+  t.throws(() => parseChardev('--serial', 'iobase=1,iobase=1,tty'), { message: '--serial: iobase: is there twice' })
   t.throws(() => parseChardev('--serial', 'iommu=on'), { message: '--serial: has no target' })
   t.throws(() => parseChardev('--serial', 'toString'), { message: /^--serial: toString is none of/ })
 })
 
 test('what has no machinery yet is refused, what asks for nothing is not', t => {
-  t.throws(() => configOf({ kernel: 'k', serial: 'pty' }), { message: '--serial: mode: Pty is not supported yet' })
-  t.throws(() => configOf({ kernel: 'k', serial: 'socket=/s' }), {
-    message: '--serial: mode: Socket is not supported yet',
+  t.throws(() => configOf({ kernel: 'k', console: 'socket=/s' }), {
+    message: '--console: mode: Socket is not supported yet',
   })
   t.throws(() => configOf({ kernel: 'k', disk: ['path=a,iommu=on'] }), {
     message: '--disk: iommu: is not supported yet',

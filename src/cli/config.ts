@@ -16,6 +16,7 @@ export interface MachineFlags {
   readonly rng?: string
   readonly serial?: string
   readonly console?: string
+  readonly debugConsole?: string
   readonly platform?: string
 }
 
@@ -31,6 +32,7 @@ export function configOf(flags: MachineFlags): VmConfig {
     rng: optional(flags.rng, text => parseOption('--rng', text, rngKeys)),
     serial: optional(flags.serial, text => parseChardev('--serial', text)),
     console: optional(flags.console, text => parseChardev('--console', text)),
+    debug_console: optional(flags.debugConsole, text => parseChardev('--debug-console', text)),
     platform: optional(flags.platform, text => parseOption('--platform', text, platformKeys)),
   })
 }
@@ -54,6 +56,7 @@ export function flagsOf(config: VmConfig): MachineFlags {
     rng: printOption(config.rng, rngKeys),
     serial: printChardev(config.serial),
     console: printChardev(config.console),
+    debugConsole: printChardev(config.debug_console),
     platform: printOption(config.platform, platformKeys),
   }
 }

@@ -19,7 +19,7 @@ export interface FlagHelp {
   readonly keys?: OptionKeys
 }
 
-const chardevTargets = 'off, null, tty or file=PATH'
+const chardevTargets = 'off, null, tty, pty or file=PATH'
 
 /** The flags that describe a machine, in the order of help and reference. */
 export const machineFlags: readonly FlagHelp[] = [
@@ -32,8 +32,12 @@ export const machineFlags: readonly FlagHelp[] = [
   { flag: '--disk <KEYS...>', summary: 'disks, one for each value; may be given again:', keys: diskKeys },
   { flag: '--net <KEYS...>', summary: 'network cards, one for each value; may be given again:', keys: netKeys },
   { flag: '--rng <KEYS>', summary: 'source of randomness:', keys: rngKeys },
-  { flag: '--serial <TARGET>', summary: `serial port: ${chardevTargets} [null]` },
+  { flag: '--serial <TARGET>', summary: 'serial port: off, null, tty, pty, file=PATH or socket=PATH [null]' },
   { flag: '--console <TARGET>', summary: `virtio console: ${chardevTargets} [tty]` },
+  {
+    flag: '--debug-console <TARGET>',
+    summary: `port that takes text, 0xe9 unless iobase=N is behind it: ${chardevTargets} [off]`,
+  },
   { flag: '--platform <KEYS>', summary: 'what the firmware tables tell the guest:', keys: platformKeys },
 ]
 
@@ -74,7 +78,7 @@ export function helpOf({ summary, keys }: FlagHelp): string {
 
 /** Cloud Hypervisor's flags without machinery here: known, so that the error says more than that they are unknown. */
 const unsupportedFlags = [
-  ...['--balloon <X>', '--debug-console <X>', '--device <X...>', '--fs <X...>'],
+  ...['--balloon <X>', '--device <X...>', '--fs <X...>'],
   ...[
     '--fw-cfg-config <X>',
     '--gdb <X>',

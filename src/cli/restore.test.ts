@@ -23,7 +23,7 @@ test('flags beside it name things of the host', t => {
   const { options } = restoreOf(
     {
       ...{ restore: '/s', disk: ['id=_disk0,path=a', 'id=data,path=b,direct=on'], net: ['id=_net1,tap=tap7'] },
-      ...{ serial: 'file=/log', memory: 'hugepages=on' },
+      ...{ serial: 'file=/log', console: 'pty', debugConsole: 'off', memory: 'hugepages=on' },
     },
     true,
   )
@@ -31,6 +31,8 @@ test('flags beside it name things of the host', t => {
     disks: { _disk0: { path: 'a' }, data: { path: 'b', direct: true } },
     net: { _net1: { tap: 'tap7' } },
     serial: { mode: 'File', file: '/log' },
+    console: { mode: 'Pty' },
+    debug_console: { mode: 'Off' },
     memory: { hugepages: true },
   })
 })
@@ -44,6 +46,7 @@ test('what the guest sees is what the snapshot says', t => {
   refused({ memory: 'size=1G' }, '--memory: size: is what the snapshot says')
   refused({ disk: ['path=a'] }, '--disk: id: is missing: it says which one of the snapshot is meant')
   refused({ disk: ['id=a,path=a,num_queues=2'] }, '--disk: num_queues: is what the snapshot says')
+  refused({ console: 'pty,pci_device_id=3' }, '--console: pci_device_id: is what the snapshot says')
   refused({ restore: '/s,mode=cow' }, '--restore: unknown key mode')
   t.throws(() => restoreOf({ restore: 'ftp://host/s' }, true), { code: 'ERR_API_REQUEST' })
 })

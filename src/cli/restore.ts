@@ -11,7 +11,7 @@ import { invalid, type OptionKeys, type OptionObject, parseOption, withFirstKey 
 import { descriptorsByCard } from './request-fds.ts'
 
 /** Flags that say where a restored machine finds what it had elsewhere; all others describe what is in the snapshot. */
-const overridingFlags = ['--disk', '--net', '--serial', '--console', '--rng', '--memory']
+const overridingFlags = ['--disk', '--net', '--serial', '--console', '--debug-console', '--rng', '--memory']
 
 export interface RestoreFlags extends MachineFlags {
   /** The keys of --restore, or the directory of the command. */
@@ -47,18 +47,23 @@ function withDescriptors(net: NonNullable<Overrides['net']>, given: unknown): Ov
 }
 
 function overridesOf(flags: RestoreFlags): Overrides {
-  const { serial, console, rng, memory } = flags
+  const { serial, console, debugConsole, rng, memory } = flags
   return overridesSchema.parse({
     disks: byId('--disk', flags.disk ?? [], diskKeys, ['path', 'direct']),
     net: byId('--net', flags.net ?? [], netKeys, ['tap', 'fds', 'mac', 'host_mac']),
-    serial: serial === undefined ? undefined : parseChardev('--serial', serial),
-    console: console === undefined ? undefined : parseChardev('--console', console),
+    serial: target('--serial', serial, ['mode', 'file', 'socket']),
+    console: target('--console', console, ['mode', 'file']),
+    debug_console: target('--debug-console', debugConsole, ['mode', 'file']),
     rng: rng === undefined ? undefined : parseOption('--rng', rng, rngKeys),
     memory: memory === undefined ? undefined : only('--memory', parseOption('--memory', memory, memoryKeys), ramFields),
   })
 }
 
 const ramFields = ['shared', 'hugepages', 'hugepage_size', 'mergeable', 'prefault', 'thp']
+
+function target(flag: string, text: string | undefined, fields: readonly string[]): OptionObject | undefined {
+  return text === undefined ? undefined : only(flag, parseChardev(flag, text), fields)
+}
 
 function byId(flag: string, texts: readonly string[], keys: OptionKeys, fields: readonly string[]) {
   const devices = texts.map(text => {

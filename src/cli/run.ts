@@ -1,4 +1,5 @@
 import { flushCompileCache } from 'node:module'
+import { flagOf } from '../config/unsupported.ts'
 import { describeDebugCode } from '../util/debug-code.ts'
 import { reasonOf } from '../util/errors.ts'
 import type { Log } from '../util/log.ts'
@@ -93,6 +94,8 @@ export function follow(vmm: Vmm, log: Log): void {
   })
   vmm.on('built', vm => {
     log.info('the machine is built')
+    // Nobody else knows: each is another one every time.
+    for (const [owner, path] of vm.terminals) log.warn(`${flagOf(owner)} is ${path}`)
     vm.on('loaded', () => log.info('the kernel is loaded'))
     vm.on('booted', () => {
       log.info('the machine runs')

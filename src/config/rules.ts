@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { totalmem } from 'node:os'
 import { resolve } from 'node:path'
+import { checkChardevs } from './chardev-rules.ts'
 import { checkQueueSize, checkUnique, fail, failConflict } from './checks.ts'
 import { checkNet } from './net-rules.ts'
 import { checkSlots } from './pci-slots.ts'
@@ -114,19 +115,6 @@ function checkDisks(disks: VmConfig['disks']): void {
     if (sharers.length > 1) {
       failConflict('--disk', `path: ${disk.path} is there twice, which only readonly=on on both allows`)
     }
-  }
-}
-
-function checkChardevs({ serial, console }: VmConfig): void {
-  for (const [flag, { mode, file }] of Object.entries({ '--serial': serial, '--console': console })) {
-    if (mode === 'File' && file === undefined) fail(flag, 'file: a path is missing')
-    if (mode !== 'File' && file !== undefined) fail(flag, `file: does not go with mode ${mode}`)
-  }
-  if (serial.mode === 'Tty' && console.mode === 'Tty') {
-    fail('--console', 'tty: the terminal is taken by --serial tty; use --console off')
-  }
-  if (serial.mode === 'File' && console.mode === 'File' && serial.file === console.file) {
-    fail('--console', `file: ${serial.file} is taken by --serial`)
   }
 }
 

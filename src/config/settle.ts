@@ -22,8 +22,12 @@ export function portable(config: VmConfig): VmConfig {
     disks: config.disks.map(disk => ({ ...disk, path: resolve(disk.path) })),
     net: config.net.map(card => (card.fds === undefined ? card : { ...card, fds: [] })),
     rng: { ...config.rng, src: resolve(config.rng.src) },
-    serial: { ...config.serial, ...withoutAbsent({ file: absolute(config.serial.file) }) },
+    serial: {
+      ...config.serial,
+      ...withoutAbsent({ file: absolute(config.serial.file), socket: absolute(config.serial.socket) }),
+    },
     console: { ...config.console, ...withoutAbsent({ file: absolute(config.console.file) }) },
+    debug_console: { ...config.debug_console, ...withoutAbsent({ file: absolute(config.debug_console.file) }) },
   }
 }
 

@@ -16,7 +16,6 @@ const is =
   (...values: readonly string[]): Predicate =>
   value =>
     values.some(each => each === value)
-const isModeOff: Predicate = value => isObject(value) && value['mode'] === 'Off'
 
 /** Fields that the schema does not have: the predicate says which value is as good as none. */
 const unused: Readonly<Record<string, Readonly<Record<string, Predicate>>>> = {
@@ -25,7 +24,7 @@ const unused: Readonly<Record<string, Readonly<Record<string, Predicate>>>> = {
     ...{ user_devices: isEmptyList, generic_vhost_user: isEmptyList, numa: isEmptyList, pci_segments: isEmptyList },
     ...{ rate_limit_groups: isEmptyList, sgx_epc: isEmptyList, landlock_rules: isEmptyList },
     ...{ iommu: isOff, watchdog: isOff, pvpanic: isOff, pvmemcontrol: isOff, rtc: isOff, landlock_enable: isOff },
-    ...{ tpm: never, ivshmem: never, gdb: isOff, debug_console: isModeOff },
+    ...{ tpm: never, ivshmem: never, gdb: isOff },
   },
   cpus: { kvm_hyperv: isOff, core_scheduling: is('Vm', 'Off'), profile: is('Host') },
   memory: {
@@ -43,8 +42,9 @@ const unused: Readonly<Record<string, Readonly<Record<string, Predicate>>>> = {
     pci_segment: isZero,
   },
   rng: { iommu: isOff, id: never, pci_segment: isZero },
-  serial: { iommu: isOff, socket: never },
+  serial: { iommu: isOff },
   console: { iommu: isOff, socket: never, id: never, pci_segment: isZero },
+  debug_console: { iommu: isOff, socket: never },
   platform: {
     ...{ num_pci_segments: value => value === 1, iommu_segments: isEmptyList },
     ...{ iommu_address_width_bits: value => value === 64, iommufd_fd: never },
@@ -62,8 +62,8 @@ const aliases: Readonly<Record<string, Readonly<Record<string, string>>>> = {
 /** Values of fields that the schema does have. */
 const unsupportedValues: Readonly<Record<string, Readonly<Record<string, Predicate>>>> = {
   disks: { image_type: is('Vmdk') },
-  serial: { mode: is('Pty', 'Socket') },
-  console: { mode: is('Pty', 'Socket') },
+  console: { mode: is('Socket') },
+  debug_console: { mode: is('Socket') },
 }
 
 /** The flags of sections and fields whose names differ from theirs. */

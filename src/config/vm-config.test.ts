@@ -54,7 +54,7 @@ test('a wrong type names flag and key', t => {
   refuses(t, { disk: [] }, 'configuration: unknown key disk')
   refuses(t, { memory: { size: 1.5 } }, '--memory: size: must be of type int')
   refuses(t, { memory: { size: 2 ** 53 } }, `--memory: size: must be at most ${Number.MAX_SAFE_INTEGER}`)
-  refuses(t, { serial: { mode: 'Loud' } }, '--serial: mode: must be one of Off, Null, Tty, File')
+  refuses(t, { serial: { mode: 'Loud' } }, '--serial: mode: must be one of Off, Null, Tty, Pty, File, Socket')
   refuses(t, { serial: 'tty' }, '--serial: must be of type object')
 })
 
@@ -69,13 +69,13 @@ test('a field of Cloud Hypervisor without machinery here is refused by name', t 
     const message = '--disk: backing_files: only images of image_type=qcow2 have them'
     refuses(t, { disks: [{ path: 'a', image_type, backing_files: true }] }, message)
   }
-  refuses(t, { serial: { mode: 'Pty' } }, '--serial: mode: Pty is not supported yet')
+  refuses(t, { console: { mode: 'Socket', socket: '/s' } }, '--console: mode: Socket is not supported yet')
 })
 
 test('such a field is taken where it says that it is not used', t => {
   const config = parseVmConfig({
     payload,
-    ...{ balloon: null, fs: [], watchdog: false, debug_console: { mode: 'Off', iobase: 233 } },
+    ...{ balloon: null, fs: [], watchdog: false, debug_console: { mode: 'Off', iobase: 233, iommu: false } },
     cpus: { kvm_hyperv: false, core_scheduling: 'Vm', profile: 'Host' },
     disks: [{ path: 'a', iommu: false, vhost_user: false, backing_files: false, pci_segment: 0, queue_affinity: [] }],
   })

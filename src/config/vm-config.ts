@@ -1,6 +1,7 @@
 import * as z from 'zod/mini'
 import { TsvmmError } from '../util/errors.ts'
 import { describeIssue, seldomChecked } from '../util/issues.ts'
+import { withoutTerminals } from './chardev-rules.ts'
 import { withIds } from './device-ids.ts'
 import { checkRules } from './rules.ts'
 import { flagOf, withoutUnused } from './unsupported.ts'
@@ -83,9 +84,16 @@ export const netSchema = z.strictObject({
 
 export const rngSchema = z.strictObject({ src: z._default(text, '/dev/urandom'), pci_device_id: pciDeviceId })
 
-export const serialModes = ['Off', 'Null', 'Tty', 'File'] as const
-const chardevSchema = z.strictObject({ mode: z.enum(serialModes), file: z.optional(text) })
+const consoleModes = ['Off', 'Null', 'Tty', 'Pty', 'File'] as const
+const serialSchema = z.strictObject({
+  mode: z.enum([...consoleModes, 'Socket']),
+  file: z.optional(text),
+  socket: z.optional(text),
+})
+const chardevSchema = z.strictObject({ mode: z.enum(consoleModes), file: z.optional(text) })
 const consoleSchema = z.extend(chardevSchema, { pci_device_id: pciDeviceId })
+/** Its port: Bochs's, unless the guest knows of another. */
+const debugConsoleSchema = z.extend(chardevSchema, { iobase: z._default(count, 0xe9) })
 
 export const platformSchema = z.strictObject({
   serial_number: z.optional(z.string()),
@@ -100,8 +108,9 @@ export const vmConfigSchema = z.strictObject({
   disks: z._default(z.array(diskSchema), []),
   net: z._default(z.array(netSchema), []),
   rng: z._default(rngSchema, rngSchema.parse({}, seldomChecked)),
-  serial: z._default(chardevSchema, { mode: 'Null' }),
+  serial: z._default(serialSchema, { mode: 'Null' }),
   console: z._default(consoleSchema, { mode: 'Tty' }),
+  debug_console: z._default(debugConsoleSchema, debugConsoleSchema.parse({ mode: 'Off' }, seldomChecked)),
   platform: z._default(platformSchema, platformSchema.parse({}, seldomChecked)),
 })
 
@@ -111,11 +120,12 @@ export type DiskConfig = z.output<typeof diskSchema>
 export type DiskConfigInput = z.input<typeof diskSchema>
 export type NetConfig = z.output<typeof netSchema>
 export type NetConfigInput = z.input<typeof netSchema>
-export type ChardevConfig = z.output<typeof chardevSchema>
+/** What a serial port or a console goes to. */
+export type ChardevConfig = z.output<typeof serialSchema>
 
 /** Checks a configuration, fills in its defaults and names its devices. Throws ERR_CONFIG_INVALID naming flag and key. */
 export function parseVmConfig(input: unknown): VmConfig {
-  const config = withIds(parse(vmConfigSchema, input))
+  const config = withIds(withoutTerminals(parse(vmConfigSchema, input)))
   checkRules(config)
   return config
 }

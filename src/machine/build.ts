@@ -11,6 +11,7 @@ import type {
 } from '../memory/ram-image.ts'
 import { RamPager } from '../memory/ram-pager.native.ts'
 import { TsvmmError } from '../util/errors.ts'
+import type { Terminals } from './chardevs.ts'
 import type { CpuFingerprint } from './cpu-fingerprint.ts'
 import { crashOf } from './crash.ts'
 import type { DeviceHotplug, DevicePlace, NewDevice } from './hotplug.ts'
@@ -46,7 +47,7 @@ export interface MachineRam {
   touchedPages?(): Uint32Array | undefined
 }
 
-export type { DevicePlace, DirtyPages, NewDevice }
+export type { DevicePlace, DirtyPages, NewDevice, Terminals }
 
 /** Saved RAM that a machine begins with. */
 export interface SavedRam {
@@ -62,6 +63,7 @@ export interface BuiltMachine {
   readonly components: Machine
   readonly ram: MachineRam
   readonly hotplug: Pick<DeviceHotplug, 'add' | 'remove' | 'finishRemovals'>
+  readonly terminals: Terminals
   /** What another host must have to take the guest over. Only while it is paused. */
   describeCpu(): CpuFingerprint
   /** The guest's clock goes on as if it had run while the machine was paused or saved. Only while it is paused. */

@@ -3,16 +3,42 @@ import { FileChardev } from '../backends/file-chardev.ts'
 import { PtyChardev } from '../backends/pty-chardev.native.ts'
 import { SocketChardev } from '../backends/socket-chardev.ts'
 import { TerminalChardev } from '../backends/terminal-chardev.ts'
+import { flagOf } from '../config/unsupported.ts'
+import type { ChardevConfig, VmConfig } from '../config/vm-config.ts'
 
-/** What `--serial` or `--console` names. */
-export interface ChardevTarget {
-  readonly mode: 'Off' | 'Null' | 'Tty' | 'Pty' | 'File' | 'Socket'
-  readonly file?: string | undefined
-  readonly socket?: string | undefined
+/** The devices of a machine that have one, by their names in its configuration. */
+export type ChardevOwner = 'serial' | 'console' | 'debug_console'
+
+/** The pseudo terminals of a machine, by who has them. */
+export type Terminals = ReadonlyMap<ChardevOwner, string>
+
+/** Opens what a machine's serial port and consoles go to. */
+export class Chardevs {
+  readonly #config: VmConfig
+  readonly #onEnd: () => void
+  readonly #terminals = new Map<ChardevOwner, string>()
+
+  /** `onEnd` is called where the person at the terminal asks for the end. */
+  constructor(config: VmConfig, onEnd: () => void) {
+    this.#config = config
+    this.#onEnd = onEnd
+  }
+
+  /** Where clients find the pseudo terminals that are open. */
+  get terminals(): Terminals {
+    return this.#terminals
+  }
+
+  /** Throws ERR_CHARDEV naming the flag of `owner`. */
+  async open(owner: ChardevOwner): Promise<Chardev> {
+    const target = this.#config[owner]
+    const chardev = await openChardev(flagOf(owner), target, this.#onEnd)
+    if (target.mode === 'Pty' && chardev.path !== undefined) this.#terminals.set(owner, chardev.path)
+    return chardev
+  }
 }
 
-/** Opens it; `onEnd` is called where the person at the terminal asks for the end. Throws ERR_CHARDEV. */
-export async function openChardev(option: string, target: ChardevTarget, onEnd: () => void): Promise<Chardev> {
+async function openChardev(option: string, target: ChardevConfig, onEnd: () => void): Promise<Chardev> {
   switch (target.mode) {
     case 'File':
       return FileChardev.open(option, target.file ?? '')

@@ -6,12 +6,14 @@ import { PciFunction } from '../pci/function.ts'
 import { ConfigPorts, PciSegment } from '../pci/segment.ts'
 import type { VirtioDevice } from '../virtio/device.ts'
 import { VirtioPciTransport } from '../virtio/pci-transport.ts'
+import type { Chardevs } from './chardevs.ts'
 import type { DeviceMaker, NewDevice, PluggedDevice } from './hotplug.ts'
 import type { Machine } from './machine.ts'
 import { cardOf, consoleOf, diskOf, randomSourceOf } from './virtio-devices.ts'
 
 export interface PciDevicesOptions {
   readonly config: VmConfig
+  readonly chardevs: Chardevs
   readonly components: Machine
   readonly vm: KvmVirtualMachine
   readonly routes: InterruptRoutes
@@ -24,8 +26,6 @@ export interface PciDevicesOptions {
   onNeedsReset(device: string, reason: string): void
   /** Something is wrong with a disk's image: the guest gets I/O errors where that is. */
   onDiskFault(device: string, reason: string): void
-  /** The person at the terminal asks for the end. */
-  onEnd(): void
 }
 
 /** Cloud Hypervisor's host bridge. */
@@ -52,14 +52,14 @@ export class PciDevices implements DeviceMaker {
 
   /** Adds the devices of the configuration in Cloud Hypervisor's order; returns those that can be removed. */
   async addAll(): Promise<PluggedDevice[]> {
-    const { components, config, vm, onEnd } = this.#options
+    const { components, config, chardevs, vm } = this.#options
     const { console, disks, net, rng } = config
     const add = (plugged: PluggedDevice) => {
       components.add(plugged.device)
       components.add(plugged.transport)
       return plugged
     }
-    if (console.mode !== 'Off') add(await this.#plug(await consoleOf(config, vm, onEnd), console.pci_device_id))
+    if (console.mode !== 'Off') add(await this.#plug(await consoleOf(chardevs, vm), console.pci_device_id))
     const removable: PluggedDevice[] = []
     for (const disk of disks) removable.push(add(await this.make({ list: 'disks', config: disk })))
     for (const card of net) removable.push(add(await this.make({ list: 'net', config: card })))

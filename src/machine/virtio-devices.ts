@@ -1,7 +1,7 @@
 import { type OpenDisk, openDisk } from '../backends/disk.native.ts'
 import { openRandomSource } from '../backends/random-source.ts'
 import { openTap, tapOffloads } from '../backends/tap.native.ts'
-import type { DiskConfig, NetConfig, VmConfig } from '../config/vm-config.ts'
+import type { DiskConfig, NetConfig } from '../config/vm-config.ts'
 import type { KvmVirtualMachine } from '../hypervisor/kvm.native.ts'
 import { VirtioBlk } from '../virtio/blk.ts'
 import { VirtioConsole } from '../virtio/console.ts'
@@ -9,13 +9,13 @@ import type { VirtioDevice } from '../virtio/device.ts'
 import { createBlockBackend, createMailboxBackend, createNetBackend } from '../virtio/engines.native.ts'
 import { netFeatures, VirtioNet } from '../virtio/net.ts'
 import { VirtioRng } from '../virtio/rng.ts'
-import { openChardev } from './chardevs.ts'
+import type { Chardevs } from './chardevs.ts'
 
 /** Each opens what its configuration names and has nothing open where that fails. */
 
-export async function consoleOf(config: VmConfig, vm: KvmVirtualMachine, onEnd: () => void): Promise<VirtioDevice> {
+export async function consoleOf(chardevs: Chardevs, vm: KvmVirtualMachine): Promise<VirtioDevice> {
   await using opened = new AsyncDisposableStack()
-  const chardev = opened.adopt(await openChardev('--console', config.console, onEnd), each => each.close())
+  const chardev = opened.adopt(await chardevs.open('console'), each => each.close())
   const device = new VirtioConsole({
     name: '__console',
     chardev,

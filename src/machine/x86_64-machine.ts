@@ -1,8 +1,3 @@
-import type { PciSegmentDescription } from '../acpi/dsdt.ts'
-import { pciHotplug } from '../acpi/pci-hotplug.ts'
-import { smbios } from '../acpi/smbios.ts'
-import { buildAcpiTables } from '../acpi/tables.ts'
-import { vmClock, vmGenerationId } from '../acpi/vm-identity.ts'
 import { loadKernel } from '../boot/x86_64/load.ts'
 import { resetVectorAddress, resetVectorCode } from '../boot/x86_64/reset-vector.ts'
 import type { RegisterWindow } from '../bus/registers.ts'
@@ -11,7 +6,8 @@ import type { VmConfig } from '../config/vm-config.ts'
 import { AcpiGed } from '../devices/acpi-ged.ts'
 import { AcpiPciHotplug } from '../devices/acpi-pci-hotplug.ts'
 import { AcpiPmTimer } from '../devices/acpi-pm-timer.ts'
-import { AcpiPower, acpiResetValue } from '../devices/acpi-power.ts'
+import { AcpiPower } from '../devices/acpi-power.ts'
+import { DebugConsole } from '../devices/debug-console.ts'
 import { DebugPort } from '../devices/debug-port.ts'
 import { ResetPort } from '../devices/reset-port.ts'
 import { Rtc } from '../devices/rtc.ts'
@@ -23,8 +19,9 @@ import { type Kvm, type KvmVirtualMachine, kvmCapabilities } from '../hypervisor
 import { x86Cpu } from '../hypervisor/x86_64/cpu-fingerprint.ts'
 import { type CpuidEntry, decodeCpuid, encodeCpuid } from '../hypervisor/x86_64/cpuid/entry.ts'
 import { guestCpuid, hasInvariantTsc, physicalBits } from '../hypervisor/x86_64/cpuid/guest-cpuid.ts'
-import { apicIdOf, apicIdsOf, type CpuTopology, flatTopology } from '../hypervisor/x86_64/cpuid/topology.ts'
+import { apicIdsOf, type CpuTopology, flatTopology } from '../hypervisor/x86_64/cpuid/topology.ts'
 import type { EntryRegisters } from '../hypervisor/x86_64/entry-state.ts'
+import type { InterruptLine } from '../interrupts/interrupts.ts'
 import { Ioapic } from '../interrupts/ioapic.ts'
 import { InterruptRoutes } from '../interrupts/routes.ts'
 import { createRamImageWriter, type RamSource } from '../memory/ram-image.native.ts'
@@ -41,12 +38,13 @@ import {
 import type { Component } from '../state/component.ts'
 import { TsvmmError } from '../util/errors.ts'
 import type { BuiltMachine, MachineEvents, MachineRam } from './build.ts'
-import { openChardev } from './chardevs.ts'
+import { Chardevs, type Terminals } from './chardevs.ts'
 import type { CpuFingerprint } from './cpu-fingerprint.ts'
 import { DeviceHotplug } from './hotplug.ts'
 import type { Machine } from './machine.ts'
 import { PciDevices } from './pci-devices.ts'
 import { VirtualMachineComponent } from './virtual-machine.ts'
+import { firmwareTables, pciSegment } from './x86_64-tables.ts'
 import { X86TimeStampCounters } from './x86_64-tsc.ts'
 import { X86Vcpu } from './x86_64-vcpu.ts'
 
@@ -74,6 +72,7 @@ export class X86Machine implements BuiltMachine {
   readonly #firstVcpu: Vcpu
   readonly #topology: CpuTopology
   readonly #area: DeviceArea
+  readonly #chardevs: Chardevs
   #ged: AcpiGed | undefined
   readonly #pciHotplug = new AcpiPciHotplug()
   readonly #generationId: VmGenerationId
@@ -102,12 +101,12 @@ export class X86Machine implements BuiltMachine {
     const ioapic = machine.#addInterruptController(events)
     await machine.#addPlatformDevices(events, ioapic.controller)
     const devices = new PciDevices({
-      ...{ config, components, vm, routes: ioapic.routes, segment: machine.#segment() },
+      ...{ config, components, vm, routes: ioapic.routes, chardevs: machine.#chardevs },
+      segment: pciSegment(machine.#area),
       barAddress: slot => barAddress(machine.#area, slot),
       configPort: portMap.pciConfigAddress,
       onNeedsReset: (device, reason) => events.needsReset(device, reason),
       onDiskFault: (device, reason) => events.diskFault(device, reason),
-      onEnd: () => events.quit(),
     })
     machine.hotplug.begin(await devices.addAll(), devices)
     components.add(machine.hotplug)
@@ -125,6 +124,7 @@ export class X86Machine implements BuiltMachine {
     this.components = components
     this.#config = config
     this.#source = ram
+    this.#chardevs = new Chardevs(config, () => events.quit())
     this.#vm = parts.vm
     this.#clock = parts.clock
     this.#firstVcpu = parts.firstVcpu
@@ -162,6 +162,10 @@ export class X86Machine implements BuiltMachine {
       createImageWriter: options => createRamImageWriter(memory, options),
       touchedPages: () => this.#source?.touchedPages?.(),
     }
+  }
+
+  get terminals(): Terminals {
+    return this.#chardevs.terminals
   }
 
   describeCpu(): CpuFingerprint {
@@ -210,8 +214,8 @@ export class X86Machine implements BuiltMachine {
   }
 
   async #placeTables(): Promise<void> {
-    for (const { address, bytes } of this.#acpiTables()) this.#vm.memory.write(address, bytes)
-    this.#vm.memory.write(addressMap.smbios, this.#smbios())
+    const description = { config: this.#config, topology: this.#topology, area: this.#area }
+    for (const { address, bytes } of firmwareTables(description)) this.#vm.memory.write(address, bytes)
     this.#vm.memory.write(resetVectorAddress, resetVectorCode)
     this.#generationId.place()
     this.#guestClock.place()
@@ -269,7 +273,7 @@ export class X86Machine implements BuiltMachine {
   }
 
   async #addPlatformDevices(events: MachineEvents, ioapic: Ioapic): Promise<void> {
-    const { serial, memory } = this.#config
+    const { serial, debug_console, memory } = this.#config
     const [low, high] = ramRanges(memory.size)
     const sizes = { below4GibBytes: low?.sizeBytes ?? 0, above4GibBytes: high?.sizeBytes ?? 0 }
     this.#map('pio', portMap.resetPort, new ResetPort(() => events.reset()))
@@ -282,18 +286,31 @@ export class X86Machine implements BuiltMachine {
     this.#map('mmio', this.#area.platform.pciHotplug, this.#pciHotplug)
     this.components.add(this.#generationId)
     this.components.add(this.#guestClock)
-    if (serial.mode === 'Off') return
-    const chardev = await openChardev('--serial', serial, () => events.quit())
+    if (serial.mode !== 'Off') await this.#addSerial(ioapic.line(pinMap.serial))
+    if (debug_console.mode !== 'Off') await this.#addDebugConsole(debug_console.iobase)
+  }
+
+  async #addSerial(interrupt: InterruptLine): Promise<void> {
+    const chardev = await this.#chardevs.open('serial')
     let mapped: { updateSpans(): void } | undefined
     const device = this.components.add(
       new Serial({
-        name: '__serial',
-        interrupt: ioapic.line(pinMap.serial),
-        chardev,
+        ...{ name: '__serial', interrupt, chardev },
         onSpans: () => mapped?.updateSpans(),
       }),
     )
     mapped = this.#vm.bus.map('pio', portMap.serial, device)
+  }
+
+  async #addDebugConsole(port: number): Promise<void> {
+    const device = this.components.add(new DebugConsole(await this.#chardevs.open('debug_console')))
+    try {
+      this.#vm.bus.map('pio', port, device)
+    } catch (cause) {
+      if (!(cause instanceof TsvmmError && cause.code === 'ERR_BUS_OVERLAP')) throw cause
+      const reason = `iobase: something else is at port ${port}`
+      throw new TsvmmError('ERR_CONFIG_INVALID', { option: '--debug-console', reason }, { cause })
+    }
   }
 
   #map<D extends Component & RegisterWindow>(space: 'pio' | 'mmio', address: number, device: D): D {
@@ -333,56 +350,6 @@ export class X86Machine implements BuiltMachine {
         ),
       )
     }
-  }
-
-  #segment(): PciSegmentDescription {
-    return {
-      segment: 0,
-      ecamAddress: addressMap.ecam,
-      ecamBytes: addressMap.ecamSegmentBytes,
-      mmio32: { first: addressMap.mmio32Start, last: addressMap.mmio32End - 1 },
-      mmio64: { first: this.#area.start, last: this.#area.end - 1 },
-      ports: [
-        { first: 0, last: portMap.pciConfigAddress - 1 },
-        { first: portMap.pciConfigData + 4, last: 0xffff },
-      ],
-    }
-  }
-
-  #acpiTables() {
-    const { cpus, serial } = this.#config
-    const hasSerial = serial.mode !== 'Off'
-    const { platform } = this.#area
-    return buildAcpiTables({
-      address: addressMap.rsdp,
-      end: addressMap.vmClock,
-      processors: Array.from({ length: cpus.boot_vcpus }, (_, uid) => ({
-        uid,
-        apicId: apicIdOf(uid, this.#topology),
-        isEnabled: true,
-      })),
-      segments: [this.#segment()],
-      platformMmio: platform,
-      serial: hasSerial ? { port: portMap.serial, interrupt: pinMap.serial } : undefined,
-      ged: { address: platform.ged, interrupt: pinMap.ged },
-      hardware: { controlPort: portMap.acpiControl, resetValue: acpiResetValue },
-      interrupts: {
-        lapicAddress: addressMap.lapic,
-        ioapicAddress: addressMap.ioapic,
-        isaInterrupts: hasSerial ? [{ number: pinMap.serial, pin: pinMap.serial }] : [],
-      },
-      contributions: [
-        pciHotplug(platform.pciHotplug),
-        vmGenerationId(addressMap.vmGenerationId),
-        vmClock({ first: addressMap.vmClock, last: addressMap.vmGenerationId - 1 }),
-      ],
-    })
-  }
-
-  #smbios(): Uint8Array {
-    const { serial_number, uuid, oem_strings } = this.#config.platform
-    const place = { address: addressMap.smbios, end: addressMap.highRam }
-    return smbios({ serialNumber: serial_number, uuid, oemStrings: oem_strings }, place)
   }
 }
 

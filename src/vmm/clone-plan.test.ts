@@ -22,11 +22,13 @@ test('what they cannot share is listed, all of it', t => {
   const saved = aConfig({
     disks: [{ path: '/a.img' }, { path: '/b.img', readonly: true }],
     net: [{ tap: 'tap0' }, { fds: [7] }],
-    serial: { mode: 'File', file: '/log' },
+    serial: { mode: 'Socket', socket: '/serial' },
     console: { mode: 'Tty' },
+    debug_console: { mode: 'File', file: '/log' },
   })
   const list =
-    '--disk _disk0 (/a.img), --net _net2 (tap0), --net _net3 (descriptor 7), --serial (/log), --console (the terminal)'
+    '--disk _disk0 (/a.img), --net _net2 (tap0), --net _net3 (descriptor 7), --serial (/serial), --console (the terminal), ' +
+    '--debug-console (/log)'
   const message = `clones: machines cannot share ${list}: give each clone its own ({n} is its number), or copies of disks`
   t.throws(() => planClones(saved, 2, {}), { code, message })
   t.throws(() => planClones(saved, 1, {}, { beside: saved }), { code, message })

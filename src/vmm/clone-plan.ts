@@ -1,4 +1,5 @@
 import { resolve } from 'node:path'
+import { chardevsOf, targetOf } from '../config/chardev-rules.ts'
 import { randomMac } from '../config/settle.ts'
 import { parseVmConfig, type VmConfig } from '../config/vm-config.ts'
 import { TsvmmError } from '../util/errors.ts'
@@ -76,7 +77,7 @@ class SharedThings {
   readonly #labels = new Map<string, string>()
 
   add(config: VmConfig, isCopied: (diskId: string) => boolean): void {
-    const { disks, net, serial, console } = config
+    const { disks, net } = config
     for (const { id = '', path, readonly } of disks) {
       if (!readonly && !isCopied(id)) this.#own(`disk ${resolve(path)}`, `--disk ${id} (${path})`)
     }
@@ -84,9 +85,9 @@ class SharedThings {
       if (tap !== undefined) this.#own(`tap ${tap}`, `--net ${id} (${tap})`)
       for (const fd of fds ?? []) this.#own(`fd ${fd}`, `--net ${id} (descriptor ${fd})`)
     }
-    for (const [flag, { mode, file = '' }] of Object.entries({ '--serial': serial, '--console': console })) {
-      if (mode === 'Tty') this.#own('tty', `${flag} (the terminal)`)
-      if (mode === 'File') this.#own(`file ${resolve(file)}`, `${flag} (${file})`)
+    for (const [flag, chardev] of chardevsOf(config)) {
+      const target = targetOf(chardev)
+      if (target !== undefined) this.#own(target, `${flag} (${chardev.file ?? chardev.socket ?? 'the terminal'})`)
     }
   }
 

@@ -3,7 +3,7 @@ import { TsvmmError } from '../util/errors.ts'
 
 const text = z.string().check(z.minLength(1))
 const flag = z.optional(z.boolean())
-const chardev = z.optional(z.strictObject({ mode: text, file: z.optional(text) }))
+const chardevFields = { mode: text, file: z.optional(text) }
 
 /**
  * What a machine finds elsewhere than where it was saved: fields of its devices by id, and of the parts that every machine
@@ -20,8 +20,9 @@ export const overridesSchema = z.strictObject({
       }),
     ),
   ),
-  serial: chardev,
-  console: chardev,
+  serial: z.optional(z.strictObject({ ...chardevFields, socket: z.optional(text) })),
+  console: z.optional(z.strictObject(chardevFields)),
+  debug_console: z.optional(z.strictObject(chardevFields)),
   rng: z.optional(z.strictObject({ src: text })),
   memory: z.optional(
     z.strictObject({
@@ -42,14 +43,19 @@ export function withOverrides(saved: unknown, overrides: Overrides): unknown {
   for (const section of ['disks', 'net'] as const) {
     config[section] = devicesWith(config[section], overrides[section] ?? {})
   }
-  for (const section of ['serial', 'console', 'rng', 'memory'] as const) {
+  for (const section of ['serial', 'console', 'debug_console', 'rng', 'memory'] as const) {
     const changes = overrides[section]
     if (changes === undefined) continue
-    // A target is another one as a whole; memory keeps what is not named.
-    config[section] = section === 'memory' ? merged(Object(config[section]), changes) : merged({}, changes)
+    const kept = Object(config[section])
+    config[section] = merged('mode' in changes ? withoutTarget(kept) : kept, changes)
   }
   requireTaps(config['net'])
   return config
+}
+
+/** A target is another one as a whole; where the guest finds the device stays. */
+function withoutTarget(chardev: object): object {
+  return { ...chardev, file: undefined, socket: undefined }
 }
 
 function requireTaps(cards: unknown): void {

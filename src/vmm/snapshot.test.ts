@@ -2,7 +2,7 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, truncateSync, unlinkSyn
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
-import { parseVmConfig } from '../config/vm-config.ts'
+import { parseVmConfig, type VmConfigInput } from '../config/vm-config.ts'
 import { TsvmmError } from '../util/errors.ts'
 import type { Overrides } from './overrides.ts'
 import type { RestoreOptions } from './restore.ts'
@@ -16,11 +16,11 @@ const config = parseVmConfig({
   net: [{ tap: 'tap0' }],
 })
 
-async function aSnapshot(t: ExecutionContext) {
+async function aSnapshot(t: ExecutionContext, others: Partial<VmConfigInput> = {}) {
   const place = mkdtempSync(join(tmpdir(), 'tsvmm-vm-'))
   t.teardown(() => rmSync(place, { recursive: true, force: true }))
   const machines = new FakeMachines()
-  const vm = await machines.createVm(config, { signal: new AbortController().signal })
+  const vm = await machines.createVm(parseVmConfig({ ...config, ...others }), { signal: new AbortController().signal })
   t.teardown(() => vm.close())
   await vm.boot()
   const path = join(place, 'one')
@@ -163,6 +163,20 @@ test('things of the host can be elsewhere', async t => {
   await restored.close()
   const unknown = machines.restoreVm(path, { overrides: { disks: { _disk7: { path: '/b' } } } })
   await t.throwsAsync(unknown, { code: 'ERR_DEVICE_UNKNOWN', message: 'there is no device _disk7' })
+})
+
+test('a console that goes elsewhere is where its guest knows it to be', async t => {
+  const { path, machines, vm } = await aSnapshot(t, {
+    console: { mode: 'File', file: '/console', pci_device_id: 9 },
+    debug_console: { mode: 'File', file: '/debug', iobase: 0x402 },
+  })
+  await vm.snapshot(path)
+  const restored = await machines.restoreVm(path, {
+    overrides: { console: { mode: 'Null' }, debug_console: { mode: 'File', file: '/other' } },
+  })
+  t.deepEqual(restored.config.console, { mode: 'Null', pci_device_id: 9 })
+  t.deepEqual(restored.config.debug_console, { mode: 'File', file: '/other', iobase: 0x402 })
+  await restored.close()
 })
 
 test('what is missing, cut or changed is named, and no machine is made', async t => {

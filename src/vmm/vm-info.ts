@@ -36,11 +36,18 @@ export function vmInfo(config: VmConfig, vm?: Vm): VmInfo {
       cpus: { ...cpus, max_vcpus: cpus.max_vcpus ?? cpus.boot_vcpus },
       // Numbers of descriptors mean nothing to them.
       net: net.map(({ fds: _fds, ...card }) => card),
+      ...(vm === undefined || vm.state === 'shutdown' ? {} : terminals(config, vm)),
     },
     state: vm === undefined ? 'Created' : names[vm.state],
     memory_actual_size: memory.size,
     ...(vm === undefined || vm.state === 'shutdown' ? {} : { device_tree: deviceTree(vm.devices()) }),
   }
+}
+
+/** Clients find the pseudo terminals as files. */
+function terminals(config: VmConfig, vm: Vm): Partial<VmConfig> {
+  const entries = Array.from(vm.terminals, ([owner, file]) => [owner, { ...config[owner], file }])
+  return Object.fromEntries(entries)
 }
 
 function deviceTree(devices: readonly DeviceDescription[]): Record<string, DeviceNode> {

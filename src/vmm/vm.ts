@@ -15,6 +15,7 @@ import {
   type DevicePlace,
   type MachineBuilder,
   type MachineEvents,
+  type Terminals,
 } from '../machine/build.ts'
 import { Lineage } from '../snapshot/lineage.ts'
 import type { LiveReport } from '../snapshot/live.ts'
@@ -202,6 +203,11 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
   /** With all that was chosen for the machine when it was made, and the devices that it has now. */
   get config(): VmConfig {
     return this.#config.current
+  }
+
+  /** Where clients find its pseudo terminals. */
+  get terminals(): Terminals {
+    return this.#machine.terminals
   }
 
   boot(): Promise<void> {

@@ -76,6 +76,17 @@ test('information names every field that clients count on', async t => {
   await vmm.close()
 })
 
+test('information says where clients find a pseudo terminal while there is one', async t => {
+  const { vmm } = aVmm()
+  await vmm.create({ ...config, serial: { mode: 'Pty', file: '/dev/pts/7' } })
+  t.deepEqual(vmm.info().config.serial, { mode: 'Pty' })
+  await vmm.boot()
+  t.deepEqual(vmm.info().config.serial, { mode: 'Pty', file: '/dev/pts/0' })
+  await vmm.shutdown()
+  t.deepEqual(vmm.info().config.serial, { mode: 'Pty' })
+  await vmm.close()
+})
+
 test('a machine that does not run can be given other devices', async t => {
   const { vmm, machines } = aVmm()
   const add = (path: string) => vmm.addDevice('disks', { path })

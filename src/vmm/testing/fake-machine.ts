@@ -3,7 +3,7 @@ import * as z from 'zod/mini'
 import type { VmConfig } from '../../config/vm-config.ts'
 import { AcpiPciHotplug } from '../../devices/acpi-pci-hotplug.ts'
 import { FakeVirtualMachine } from '../../hypervisor/fake.ts'
-import type { BuildOptions, BuiltMachine, MachineBuilder, MachineEvents } from '../../machine/build.ts'
+import type { BuildOptions, BuiltMachine, MachineBuilder, MachineEvents, Terminals } from '../../machine/build.ts'
 import { DeviceHotplug, type NewDevice, type PluggedDevice } from '../../machine/hotplug.ts'
 import { Machine } from '../../machine/machine.ts'
 import type { RamImageWriter } from '../../memory/ram-image.ts'
@@ -75,9 +75,11 @@ class FakeMachine implements BuiltMachine {
   readonly #vm = new FakeVirtualMachine()
 
   readonly hotplug: DeviceHotplug
+  readonly terminals: Terminals
 
   constructor(machines: FakeMachines, config: VmConfig, events: MachineEvents) {
     this.#machines = machines
+    this.terminals = new Map(config.serial.mode === 'Pty' ? [['serial', '/dev/pts/0']] : [])
     this.components.add(new FakeDevice(machines))
     this.components.add(new FakeRegister())
     this.hotplug = this.components.add(
