@@ -232,6 +232,15 @@ test('the status line has no reason phrase, and headers their usual case', async
   )
 })
 
+test('nothing follows the headers of an answer to HEAD', async t => {
+  await using served = await ServedVmm.start()
+  for (const path of ['vm.info', 'nowhere']) {
+    using client = new RawClient(served.socketPath)
+    client.send(`HEAD /api/v1/${path} HTTP/1.1\r\nConnection: close\r\n\r\n`)
+    t.regex(await client.rest(), /^HTTP\/1\.1 40[04] \r\n([^\r]+\r\n)+\r\n$/)
+  }
+})
+
 test('a request may come in any number of pieces', async t => {
   await using served = await ServedVmm.start()
   const body = JSON.stringify(config)

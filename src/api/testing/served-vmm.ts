@@ -5,7 +5,15 @@ import { join } from 'node:path'
 import { Log } from '../../util/log.ts'
 import { FakeMachines } from '../../vmm/testing/fake-machine.ts'
 import { Vmm } from '../../vmm/vmm.ts'
+import { openApi } from '../openapi.ts'
+import { apiRoot, routes } from '../routes.ts'
 import { ApiServer, type ApiServerOptions } from '../server.ts'
+import { ApiContract, type ApiDescription } from './contract.ts'
+
+/** As the server gives it to its clients. */
+const description: ApiDescription = JSON.parse(JSON.stringify(openApi(routes, apiRoot)))
+
+export const contract = new ApiContract(description)
 
 export interface Answer {
   readonly status: number
@@ -15,7 +23,7 @@ export interface Answer {
   readonly json: unknown
 }
 
-/** A folder, a VMM with fake machines in it and its server; all gone when disposed of. */
+/** A folder, a VMM with fake machines in it and its server; all gone when disposed of. Every answer is held against the description. */
 export class ServedVmm implements AsyncDisposable {
   readonly folder = mkdtempSync(join(tmpdir(), 'tsvmm-api-'))
   readonly socketPath = join(this.folder, 'api.sock')
@@ -55,8 +63,15 @@ export class ServedVmm implements AsyncDisposable {
       response.on('error', reject)
       response.on('end', () => {
         const text = Buffer.concat(chunks).toString()
+        const { statusCode: status = 0, headers } = response
+        try {
+          contract.check({ method, path, request: body?.toString(), status, answer: text })
+        } catch (error) {
+          reject(error)
+          return
+        }
         const json: unknown = text === '' ? undefined : JSON.parse(text)
-        resolve({ status: response.statusCode ?? 0, headers: response.headers, text, json })
+        resolve({ status, headers, text, json })
       })
     })
     sent.on('error', reject)
