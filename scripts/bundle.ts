@@ -4,10 +4,12 @@ import { basename } from 'node:path'
 import { build } from 'esbuild'
 import { execa } from 'execa'
 import { builtinModules } from './lib/builtin-modules.ts'
+import { manualPage } from './lib/manual.ts'
 import { makeStartupSnapshot } from './lib/startup-snapshot.ts'
 
 /**
- * Bundles the program and the library into dist/, with the library's types and the snapshot that the program starts from.
+ * Bundles the program and the library into dist/, with the library's types, the manual page and the snapshot that the program
+ * starts from.
  * scripts/build-native comes first. `--if-changed` does nothing where the sources are those of the last time.
  */
 const root = new URL('..', import.meta.url).pathname
@@ -20,6 +22,7 @@ function sourcesKey(): string {
     'package.json',
     'scripts/bundle.ts',
     'scripts/lib/builtin-modules.ts',
+    'scripts/lib/manual.ts',
     'scripts/lib/startup-snapshot.ts',
     'build/tsvmm',
     ...globSync('src/**/*.ts', { cwd: root }),
@@ -72,5 +75,6 @@ const key = sourcesKey()
 if (process.argv.includes('--if-changed') && isUpToDate(key)) process.exit()
 mkdirSync(`${root}dist`, { recursive: true })
 rmSync(keyFile, { force: true })
+writeFileSync(`${root}dist/tsvmm.1`, manualPage(version))
 await Promise.all([bundle(), declareTypes(), makeStartupSnapshot({ root, version, node: process.execPath })])
 writeFileSync(keyFile, key)

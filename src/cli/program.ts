@@ -6,12 +6,8 @@ import { hintFor } from './grammar.ts'
 import type { SnapshotTool } from './snapshot-tools.ts'
 import { invokedAs, versionText } from './version.ts'
 
-/** Commands that need no machine: the directories that they are for, and how the answer is printed. */
-interface ChosenTool {
-  readonly tool: SnapshotTool
-  readonly paths: readonly string[]
-  readonly isJson: boolean
-}
+/** A command that needs no machine, ready to be run; returns the exit code. */
+type ChosenTool = () => Promise<number>
 
 /**
  * The program's flags, commands and help, without anything that it does: `onCommand` and `onTool` take the command that was
@@ -45,6 +41,7 @@ export function createProgram(
     const added = addCommand(program, command, onCommand)
     if (command.name === 'snapshot') addTools(added, onTool)
   }
+  addCompletion(program, onTool)
   return program
 }
 
@@ -77,8 +74,29 @@ function addTools(snapshot: Command, onTool: (chosen: ChosenTool) => void): void
       .description(snapshotTools[tool])
       .option('--json', 'print it as JSON')
       .allowExcessArguments(false)
-    added.action(() => onTool({ tool, paths: added.args, isJson: added.optsWithGlobals()['json'] === true }))
+    added.action(() =>
+      onTool(async () => {
+        const { runSnapshotTool } = await import('./snapshot-tools.ts')
+        return await runSnapshotTool(tool, added.args, added.optsWithGlobals()['json'] === true)
+      }),
+    )
   }
+}
+
+function addCompletion(program: Command, onTool: (chosen: ChosenTool) => void): void {
+  const added = program
+    .command('completion <shell> [words...]')
+    .description(
+      'print what bash, zsh or fish is to source to complete command lines of tsvmm;\n' +
+        'they ask for the ways in which the last of some words can go on: completion words -- WORDS',
+    )
+    .summary('print the completion script of bash, zsh or fish')
+  added.action((shell: string, words: readonly string[]) =>
+    onTool(async () => {
+      const { runCompletion } = await import('./completion.ts')
+      return await runCompletion(program, shell, words)
+    }),
+  )
 }
 
 function argumentOf({ takesBody, keys, isOptional }: RemoteCommand): string {
@@ -132,11 +150,7 @@ export async function main(argv: readonly string[]): Promise<number> {
       throw new TsvmmError('ERR_OPTION_INVALID', { option: unsupported, reason: 'is not supported yet' })
     }
     // Loaded only now: wrong usage and help need neither the schema nor the machine.
-    if (chosenTool !== undefined) {
-      const { tool, paths, isJson } = chosenTool
-      const { runSnapshotTool } = await import('./snapshot-tools.ts')
-      return await runSnapshotTool(tool, paths, isJson)
-    }
+    if (chosenTool !== undefined) return await chosenTool()
     const restores = chosen?.command.name === 'restore' ? { restore: chosen.argument ?? '', resumes: true } : {}
     if (
       flags['clone'] !== undefined &&
