@@ -118,6 +118,12 @@ int DiskAccess::write_unaligned(uint64_t offset, std::byte* buffer, size_t lengt
   return write_whole(fd(), buffer, static_cast<size_t>(end - start), start, durable);
 }
 
+std::unique_lock<std::mutex> DiskAccess::hold(uint64_t offset, uint64_t length) {
+  std::unique_lock lock(modify_, std::defer_lock);
+  if ((offset | length) % options_.alignment != 0) lock.lock();
+  return lock;
+}
+
 bool DiskAccess::is_aligned(uint64_t offset, std::span<const iovec> pieces) const {
   auto bits = offset;
   for (const auto& piece : pieces) bits |= reinterpret_cast<uintptr_t>(piece.iov_base) | piece.iov_len;

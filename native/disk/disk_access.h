@@ -50,6 +50,9 @@ class DiskAccess {
   // A write of a part of the alignment unit: reads the rest, changes it, writes it, one at a time on this disk.
   // `buffer` is aligned and holds the data at offset % alignment; it has room for whole units. Blocks. 0 or -errno.
   int write_unaligned(uint64_t offset, std::byte* buffer, size_t length, bool durable);
+  // For who changes a range in another way: keeps write_unaligned() out while it is held, since that writes what it has
+  // read of the rest of a unit. Holds nothing where the range is of whole units.
+  std::unique_lock<std::mutex> hold(uint64_t offset, uint64_t length);
   // All of the pieces, however they and `offset` are aligned. Blocks. 0 or -errno; EIO where the file ends before.
   int read(uint64_t offset, std::span<const iovec> pieces) const;
   int write(uint64_t offset, std::span<const iovec> pieces);

@@ -275,18 +275,25 @@ std::optional<BlockRequest::Next> BlockRequest::next_segment(const BlockTarget& 
       ++next_segment_;
       return {};
     }
-    return host_call({.kind = DiskStep::Kind::kAllocate,
-                      .file = target.disk,
-                      .mode = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-                      .offset = segment.offset,
-                      .length = segment.length});
+    return allocate(target, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE);
   }
   const bool deallocate = segment.unmap && disk.options().sparse;
-  return host_call({.kind = DiskStep::Kind::kAllocate,
-                    .file = target.disk,
-                    .mode = (deallocate ? FALLOC_FL_PUNCH_HOLE : FALLOC_FL_ZERO_RANGE) | FALLOC_FL_KEEP_SIZE,
-                    .offset = segment.offset,
-                    .length = segment.length});
+  return allocate(target, (deallocate ? FALLOC_FL_PUNCH_HOLE : FALLOC_FL_ZERO_RANGE) | FALLOC_FL_KEEP_SIZE);
+}
+
+// None where it was dealt with: what is not of whole alignment units is done at once, while nobody writes a unit's
+// rest.
+std::optional<BlockRequest::Next> BlockRequest::allocate(const BlockTarget& target, int mode) {
+  const auto& segment = segments_[next_segment_];
+  const DiskStep step{.kind = DiskStep::Kind::kAllocate,
+                      .file = target.disk,
+                      .mode = mode,
+                      .offset = segment.offset,
+                      .length = segment.length};
+  const auto held = target.disk->hold(segment.offset, segment.length);
+  if (!held) return host_call(step);
+  take_result(target.disk->perform(step));
+  return {};
 }
 
 std::optional<BlockRequest::Next> BlockRequest::write_zeroes(const BlockTarget& target, const Segment& segment) {

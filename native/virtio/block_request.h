@@ -76,6 +76,7 @@ class BlockRequest {
   std::optional<Next> next_transfer(const Place& place);
   std::optional<Next> next_bounced(const Place& place);
   std::optional<Next> next_segment(const BlockTarget& target);
+  std::optional<Next> allocate(const BlockTarget& target, int mode);
   std::optional<Next> write_zeroes(const BlockTarget& target, const Segment& segment);
   Next host_call(const DiskStep& step);
   bool reserve_bounce(uint32_t alignment, size_t bytes);

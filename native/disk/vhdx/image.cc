@@ -195,6 +195,7 @@ int Image::clear(uint64_t offset, uint64_t length, bool gives_back) {
     const auto extent = map(offset, length, Use::kRead);
     auto bytes = extent.length;
     if (extent.kind == Extent::Kind::kFile) {
+      const auto held = file().hold(extent.offset, bytes);
       if (const int error = tables_file_->clear(extent.offset, bytes, gives_back); error != 0) return error;
     } else if (extent.kind == Extent::Kind::kOther) {
       bytes = 0;
