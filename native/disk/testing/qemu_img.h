@@ -13,14 +13,12 @@
 
 namespace tsvmm {
 
-// A folder of the build's, gone in the end.
+// A folder beside the test program, gone in the end.
 class Folder {
  public:
   Folder() {
-    const char* place = std::getenv("TSVMM_TEST_DIR");
-    path_ = std::string(place != nullptr ? place : ".") + "/images-XXXXXX";
+    path_ = std::filesystem::read_symlink("/proc/self/exe").parent_path() / "images-XXXXXX";
     if (mkdtemp(path_.data()) == nullptr) std::abort();
-    path_ = std::filesystem::absolute(path_);
   }
   ~Folder() { std::filesystem::remove_all(path_); }
   Folder(const Folder&) = delete;
