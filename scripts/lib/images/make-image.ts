@@ -4,7 +4,7 @@ import { parseArgs } from 'node:util'
 import { fixtureNamed } from '../fixtures/catalog.ts'
 import { FixtureStore } from '../fixtures/store.ts'
 
-const images = ['ubuntu-like']
+const images = ['ubuntu-like', 'fedora-like']
 const usage = `usage: scripts/make-image ${images.join('|')} [OUT]
 Makes a cloud image from packages of this machine's Debian, where it is not in the cache yet, and prints where it is, or copies
 it to OUT: guests write to their disks, and the one in the cache is for all.`
