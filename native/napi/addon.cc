@@ -2,6 +2,7 @@
 #include <napi.h>
 
 #include "napi/addon_data.h"
+#include "napi/connection_bindings.h"
 #include "napi/descriptor_bindings.h"
 #include "napi/event_fd_binding.h"
 #include "napi/exchange_binding.h"
@@ -11,6 +12,7 @@
 #include "napi/memory_image_binding.h"
 #include "napi/page_server_binding.h"
 #include "napi/pty_binding.h"
+#include "napi/transfer_bindings.h"
 #include "napi/vcpu_binding.h"
 #include "napi/virtio_bindings.h"
 #include "napi/vm_binding.h"
@@ -26,6 +28,10 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   tsvmm::ImageWriterBinding::define(env, exports);
   tsvmm::MemoryImageBinding::define(env, exports);
   tsvmm::PageServerBinding::define(env, exports);
+  tsvmm::DoorkeeperBinding::define(env, exports);
+  tsvmm::DialBinding::define(env, exports);
+  tsvmm::MemorySenderBinding::define(env, exports);
+  tsvmm::MemoryReceiverBinding::define(env, exports);
   tsvmm::KvmBinding::define(env, exports);
   tsvmm::VmBinding::define(env);
   tsvmm::VcpuBinding::define(env);

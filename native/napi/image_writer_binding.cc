@@ -1,6 +1,5 @@
 #include "napi/image_writer_binding.h"
 
-#include <cstring>
 #include <optional>
 #include <utility>
 
@@ -48,19 +47,6 @@ bool read_options(Napi::Object object, ImageWriter::Options& options) {
   return true;
 }
 
-// One bit a page; whole bytes or whole words, as KVM has its logs.
-std::optional<PageBitmap> read_bitmap(Napi::Value value, uint64_t pages) {
-  const auto bytes = read_bytes(value, "present");
-  if (!bytes) return {};
-  PageBitmap bitmap(pages);
-  if (bytes->size() == (pages + 7) / 8 || bytes->size() == bitmap.words().size_bytes()) {
-    std::memcpy(bitmap.words().data(), bytes->data(), bytes->size());
-    if (!bitmap.has_bits_beyond_end()) return bitmap;
-  }
-  Napi::RangeError::New(value.Env(), "present must have one bit for each page").ThrowAsJavaScriptException();
-  return {};
-}
-
 }  // namespace
 
 void ImageWriterBinding::define(Napi::Env env, Napi::Object exports) {
@@ -97,7 +83,7 @@ Napi::Value ImageWriterBinding::write(const Napi::CallbackInfo& info) {
   if (!writer_) return throw_closed(env, "MemoryImageWriter"), env.Undefined();
   std::optional<PageBitmap> present;
   if (!info[0].IsUndefined()) {
-    present = read_bitmap(info[0], writer_->pages());
+    present = read_page_bitmap(info[0], "present", writer_->pages());
     if (!present) return env.Undefined();
   }
   const auto write = [writer = writer_, present = std::move(present)](SpanJob& job) -> std::optional<ImageFault> {
@@ -122,7 +108,7 @@ Napi::Value ImageWriterBinding::freeze(const Napi::CallbackInfo& info) {
   if (!frozen_) return throw_failure(env, {EINVAL, "freeze memory"}), env.Undefined();
   std::optional<PageBitmap> present;
   if (!info[0].IsUndefined()) {
-    present = read_bitmap(info[0], writer_->pages());
+    present = read_page_bitmap(info[0], "present", writer_->pages());
     if (!present) return env.Undefined();
   }
   auto job = job_.prepare();

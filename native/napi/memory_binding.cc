@@ -303,4 +303,17 @@ std::shared_ptr<GuestMemory> read_guest_memory(Napi::Value value, const char* na
   return binding->memory();
 }
 
+std::optional<PageBitmap> read_page_bitmap(Napi::Value value, const char* name, uint64_t pages) {
+  const auto bytes = read_bytes(value, name);
+  if (!bytes) return {};
+  PageBitmap bitmap(pages);
+  if (bytes->size() == (pages + 7) / 8 || bytes->size() == bitmap.words().size_bytes()) {
+    std::memcpy(bitmap.words().data(), bytes->data(), bytes->size());
+    if (!bitmap.has_bits_beyond_end()) return bitmap;
+  }
+  Napi::RangeError::New(value.Env(), std::string(name) + " must have one bit for each page")
+      .ThrowAsJavaScriptException();
+  return {};
+}
+
 }  // namespace tsvmm

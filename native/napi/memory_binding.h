@@ -3,9 +3,11 @@
 #include <napi.h>
 
 #include <memory>
+#include <optional>
 
 #include "memory/guest_memory.h"
 #include "memory/mapping.h"
+#include "memory/page_bitmap.h"
 
 namespace tsvmm {
 
@@ -48,5 +50,7 @@ class GuestMemoryBinding : public Napi::ObjectWrap<GuestMemoryBinding> {
 // Throw and return nullptr where `value` is not an open object of that class.
 std::shared_ptr<Mapping> read_mapping(Napi::Value value, const char* name);
 std::shared_ptr<GuestMemory> read_guest_memory(Napi::Value value, const char* name);
+// One bit a page; whole bytes or whole words, as KVM has its logs. Throws and returns nothing for anything else.
+std::optional<PageBitmap> read_page_bitmap(Napi::Value value, const char* name, uint64_t pages);
 
 }  // namespace tsvmm

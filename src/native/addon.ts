@@ -21,6 +21,16 @@ import type {
   NativeMemoryImage,
   NativeMemoryImageWriter,
 } from './memory-image.ts'
+import type {
+  DoorkeeperOptions,
+  MemoryReceiverOptions,
+  MemorySenderOptions,
+  NativeDial,
+  NativeDoorkeeper,
+  NativeMemoryReceiver,
+  NativeMemorySender,
+  NativeSocketAddress,
+} from './migration.ts'
 import type { NativePageServer, PageServerOptions } from './page-server.ts'
 
 /**
@@ -42,6 +52,13 @@ export interface Addon {
     layers: readonly MemoryLayer[],
   ) => NativeMemoryImage
   readonly PageServer: new (options: PageServerOptions) => NativePageServer
+  /** EADDRINUSE, EACCES and what else listening may meet; EINVAL for an address that is none. */
+  readonly Doorkeeper: new (
+    options: DoorkeeperOptions,
+  ) => NativeDoorkeeper
+  readonly Dial: new (address: NativeSocketAddress, patienceMs: number) => NativeDial
+  readonly MemorySender: new (options: MemorySenderOptions) => NativeMemorySender
+  readonly MemoryReceiver: new (options: MemoryReceiverOptions) => NativeMemoryReceiver
   readonly Kvm: new (path: string) => NativeKvm
   readonly DiskImage: new (options: DiskImageOptions) => NativeDiskImage
   readonly BlockEngine: new (options: BlockEngineOptions) => NativeEngine
