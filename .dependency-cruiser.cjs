@@ -20,9 +20,10 @@ const layers = {
     ...['acpi', 'devices', 'virtio', 'boot'],
   ],
   snapshot: ['util', 'config', 'state', 'memory', 'native', 'machine'],
-  vmm: ['util', 'config', 'machine', 'hypervisor', 'state', 'memory', 'snapshot', 'native'],
-  api: ['util', 'config', 'snapshot', 'vmm', 'native'],
-  cli: ['util', 'config', 'snapshot', 'vmm', 'api'],
+  migration: ['util', 'config', 'state', 'memory', 'native', 'machine', 'snapshot'],
+  vmm: ['util', 'config', 'machine', 'hypervisor', 'state', 'memory', 'snapshot', 'migration', 'native'],
+  api: ['util', 'config', 'snapshot', 'migration', 'vmm', 'native'],
+  cli: ['util', 'config', 'snapshot', 'migration', 'vmm', 'api'],
 }
 
 const forbidden = Object.entries(layers).map(([layer, allowed]) => ({
