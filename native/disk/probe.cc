@@ -66,4 +66,17 @@ Result<bool> lock_file(int fd, bool exclusive) {
   return last_failure("F_OFD_SETLK");
 }
 
+Result<> unlock_file(int fd) {
+  struct flock lock {};
+  lock.l_type = F_UNLCK;
+  lock.l_whence = SEEK_SET;
+  if (fcntl(fd, F_OFD_SETLK, &lock) != 0) return last_failure("F_OFD_SETLK");
+  return Unit{};
+}
+
+Result<> forget_cached(int fd) {
+  if (const int error = posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED); error != 0) return Failure{error, "fadvise"};
+  return Unit{};
+}
+
 }  // namespace tsvmm

@@ -20,5 +20,9 @@ Result<DiskProbe> probe_disk(int fd);
 
 // An open file description lock on the whole file; false where another one is in the way. It goes with the description.
 Result<bool> lock_file(int fd, bool exclusive);
+Result<> unlock_file(int fd);
+
+// What is kept of it in this host's memory, and is on the disk as well, is read anew.
+Result<> forget_cached(int fd);
 
 }  // namespace tsvmm

@@ -60,6 +60,10 @@ TEST_F(ProbeTest, LocksKeepOthersOutUntilTheDescriptionIsClosed) {
   EXPECT_TRUE(lock_file(fd_.get(), true).value()) << "one's own";
   EXPECT_FALSE(lock_file(second.get(), true).value());
   EXPECT_FALSE(lock_file(second.get(), false).value());
+  EXPECT_TRUE(unlock_file(fd_.get()));
+  EXPECT_TRUE(lock_file(second.get(), true).value());
+  EXPECT_TRUE(unlock_file(second.get()));
+  EXPECT_TRUE(lock_file(fd_.get(), true).value());
   fd_.reset();
   EXPECT_TRUE(lock_file(second.get(), false).value());
   EXPECT_TRUE(lock_file(again(O_RDONLY).get(), false).value()) << "readers share";

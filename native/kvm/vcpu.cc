@@ -118,6 +118,7 @@ void Vcpu::request_park() {
   // A thread that has not yet seen the wish to run stays where it is and says nothing.
   if (parked_) return on_change_();
   kick();
+  changed_.notify_all();
 }
 
 bool Vcpu::is_parked() const {
@@ -137,6 +138,16 @@ Result<> Vcpu::set_affinity(std::vector<unsigned> host_cpus) {
     if (auto set = thread_->set_host_cpus(host_cpus); !set) return set;
   }
   host_cpus_ = std::move(host_cpus);
+  return Unit{};
+}
+
+Result<> Vcpu::throttle(unsigned percent) {
+  if (percent > kMostThrottlePercent) return Failure{EINVAL, "throttle vCPU"};
+  std::lock_guard lock(mutex_);
+  throttle_.set(percent);
+  // So that it is noticed by a guest that leaves for nothing else.
+  kick();
+  changed_.notify_all();
   return Unit{};
 }
 
@@ -189,11 +200,19 @@ std::optional<VcpuStop> Vcpu::complete_pending_access() {
   }
 }
 
+void Vcpu::sleep_when_due() {
+  const auto pause = throttle_.pause();
+  if (pause == pause.zero()) return;
+  std::unique_lock lock(mutex_);
+  changed_.wait_for(lock, pause, [this] { return wish_ != Wish::kRun || throttle_.is_off(); });
+}
+
 void Vcpu::run_guest() {
   auto& run = run_.get();
   bool pending_access = false;
   std::optional<VcpuStop> stop;
   while (wish_.load(std::memory_order_seq_cst) == Wish::kRun && !stop) {
+    throttle_.begin(kick_signal());
     if (ioctl(fd_.get(), KVM_RUN, 0) != 0) {
       pending_access = false;
       // EAGAIN: a vCPU that waits for its start-up message was kicked.
@@ -203,6 +222,7 @@ void Vcpu::run_guest() {
       }
       // Cleared before the wish is looked at again: whoever changes it sets this afterwards.
       set_immediate_exit(run, 0);
+      sleep_when_due();
       continue;
     }
     pending_access = true;

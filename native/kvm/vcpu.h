@@ -13,6 +13,7 @@
 #include "bus/address_space.h"
 #include "bus/trap_channel.h"
 #include "kvm/kvm_api.h"
+#include "kvm/throttle.h"
 #include "sys/result.h"
 #include "sys/thread.h"
 #include "sys/unique_fd.h"
@@ -60,6 +61,8 @@ class Vcpu {
   // The reason why it parked itself, once and not before it is parked.
   std::optional<VcpuStop> take_stop();
   Result<> set_affinity(std::vector<unsigned> host_cpus);
+  // From now on it does not run for so many percent of the time; EINVAL beyond kMostThrottlePercent.
+  Result<> throttle(unsigned percent);
 
  private:
   enum class Wish { kPark, kRun, kExit };
@@ -70,6 +73,7 @@ class Vcpu {
   std::optional<VcpuStop> complete_pending_access();
   std::optional<VcpuStop> answer_exit();
   void refresh_tables();
+  void sleep_when_due();
   Wish wait_for_wish();
   void kick();
 
@@ -86,6 +90,8 @@ class Vcpu {
   std::optional<VcpuStop> stop_;          // under mutex_
   std::vector<unsigned> host_cpus_;       // under mutex_
   std::optional<Thread> thread_;          // under mutex_
+
+  Throttle throttle_;
 
   // vCPU thread only
   std::shared_ptr<const WindowTable> pio_;

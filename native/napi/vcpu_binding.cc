@@ -55,7 +55,8 @@ void VcpuBinding::define(Napi::Env env) {
        InstanceMethod<&Self::tsc_kilohertz>("tscKilohertz"),
        InstanceMethod<&Self::set_tsc_kilohertz>("setTscKilohertz"), InstanceMethod<&Self::tsc_offset>("tscOffset"),
        InstanceMethod<&Self::set_tsc_offset>("setTscOffset"), InstanceMethod<&Self::notify_paused>("notifyPaused"),
-       InstanceMethod<&Self::inject_nmi>("injectNmi"), InstanceMethod<&Self::set_affinity>("setAffinity")});
+       InstanceMethod<&Self::inject_nmi>("injectNmi"), InstanceMethod<&Self::set_affinity>("setAffinity"),
+       InstanceMethod<&Self::throttle>("throttle")});
   addon_data(env).vcpu = Napi::Persistent(constructor);
 }
 
@@ -240,6 +241,14 @@ void VcpuBinding::notify_paused(const Napi::CallbackInfo& info) {
 void VcpuBinding::inject_nmi(const Napi::CallbackInfo& info) {
   const auto* vcpu = parked_vcpu(info.Env());
   if (vcpu != nullptr) control(info.Env(), vcpu->fd(), KVM_NMI, 0, "KVM_NMI");
+}
+
+void VcpuBinding::throttle(const Napi::CallbackInfo& info) {
+  auto* vcpu = open_vcpu(info.Env());
+  if (vcpu == nullptr) return;
+  const auto percent = read_uint(info[0], "percent", kMostThrottlePercent);
+  if (!percent) return;
+  if (const auto set = vcpu->throttle(static_cast<unsigned>(*percent)); !set) throw_failure(info.Env(), set.failure());
 }
 
 void VcpuBinding::set_affinity(const Napi::CallbackInfo& info) {

@@ -30,6 +30,7 @@ class VcpuBinding : public Napi::ObjectWrap<VcpuBinding> {
   void notify_paused(const Napi::CallbackInfo& info);
   void inject_nmi(const Napi::CallbackInfo& info);
   void set_affinity(const Napi::CallbackInfo& info);
+  void throttle(const Napi::CallbackInfo& info);
 
   // The vCPU where the VM is open; throws otherwise. parked_vcpu() also throws while it runs.
   Vcpu* open_vcpu(Napi::Env env) const;

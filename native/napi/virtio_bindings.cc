@@ -26,6 +26,19 @@ Napi::Value lock_file_binding(const Napi::CallbackInfo& info) {
   return env.Undefined();
 }
 
+void unlock_file_binding(const Napi::CallbackInfo& info) {
+  const auto fd = read_uint(info[0], "fd", INT32_MAX);
+  if (!fd) return;
+  if (const auto unlocked = unlock_file(static_cast<int>(*fd)); !unlocked)
+    throw_failure(info.Env(), unlocked.failure());
+}
+
+void forget_cached_binding(const Napi::CallbackInfo& info) {
+  const auto fd = read_uint(info[0], "fd", INT32_MAX);
+  if (!fd) return;
+  if (const auto done = forget_cached(static_cast<int>(*fd)); !done) throw_failure(info.Env(), done.failure());
+}
+
 Napi::Value probe_disk_binding(const Napi::CallbackInfo& info) {
   const auto env = info.Env();
   const auto fd = read_uint(info[0], "fd", INT32_MAX);
@@ -52,6 +65,8 @@ void define_virtio(Napi::Env env, Napi::Object exports) {
   MailboxEngineBinding::define(env, exports);
   TapBinding::define(env, exports);
   exports.Set("lockFile", Napi::Function::New<lock_file_binding>(env, "lockFile"));
+  exports.Set("unlockFile", Napi::Function::New<unlock_file_binding>(env, "unlockFile"));
+  exports.Set("forgetCached", Napi::Function::New<forget_cached_binding>(env, "forgetCached"));
   exports.Set("probeDisk", Napi::Function::New<probe_disk_binding>(env, "probeDisk"));
 }
 

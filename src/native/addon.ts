@@ -70,6 +70,9 @@ export interface Addon {
    * Returns false where another holder is in the way.
    */
   lockFile(fd: number, kind: 'shared' | 'exclusive'): boolean
+  unlockFile(fd: number): void
+  /** Pages of the file that this host keeps in memory, and that are on the disk, are read anew (POSIX_FADV_DONTNEED). */
+  forgetCached(fd: number): void
   /**
    * Two names swap what they stand for in one step (RENAME_EXCHANGE). Throws with the code ENOENT where there is nothing at
    * one of them, EINVAL where the file system cannot do that.
@@ -346,6 +349,8 @@ export interface NativeVcpu {
   injectNmi(): void
   /** sched_setaffinity of its thread, also for a thread yet to start. */
   setAffinity(hostCpus: readonly number[]): void
+  /** From now on it does not run for so many percent of the time, 0 to 99. It need not be parked. */
+  throttle(percent: number): void
 }
 
 export interface TapOptions {

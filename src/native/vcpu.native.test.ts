@@ -32,6 +32,40 @@ test('an endless loop is parked and goes on where it was', async t => {
   }
 })
 
+test('a vCPU that is slowed down runs for a share of the time, and is parked at once', async t => {
+  using guest = new TinyGuest()
+  const out = guest.recordPort(done)
+  // inc word [0x5000]; for ever
+  const vcpu = guest.addVcpu(op.out8(done, 0), op.forever([0xff, 0x06, 0x00, 0x50]))
+  t.throws(() => vcpu.throttle(100), { instanceOf: RangeError })
+  vcpu.run('vcpu0')
+  await out.until(1)
+  // Sleeps for 990 ms of each second.
+  vcpu.throttle(99)
+  const word = () => new DataView(guest.memory.read(0x5000, 2).buffer).getUint16(0, true)
+  let still = 0
+  for (let last = word(), looks = 0; looks < 40; looks += 1) {
+    await sleep(25)
+    const now = word()
+    still += now === last ? 1 : 0
+    last = now
+  }
+  t.true(still >= 20, `it stood still at ${still} of 40 looks`)
+  const begun = performance.now()
+  await vcpu.park()
+  t.true(performance.now() - begun < 500)
+  vcpu.throttle(0)
+  vcpu.run('vcpu0')
+  const before = word()
+  while (word() === before) await sleep(1)
+  vcpu.throttle(99)
+  await sleep(50)
+  const slow = word()
+  vcpu.throttle(0)
+  while (word() === slow) await sleep(1)
+  t.pass()
+})
+
 test('park and run are idempotent', async t => {
   using guest = new TinyGuest()
   const vcpu = guest.addVcpu(op.forever([0x90]))
