@@ -30,10 +30,18 @@ export interface PciIdentity {
   readonly subsystem: number
 }
 
+/** Of bytes, the last one excluded. */
+interface Run {
+  readonly first: number
+  readonly end: number
+}
+
 /** A type 0 configuration space (PCI Local Bus 3.0 §6): bytes that anyone may read and a mask of what the guest may change. */
 export class ConfigSpace {
   readonly bytes: Uint8Array<ArrayBuffer>
   readonly #mask = new Uint8Array(configSpaceBytes)
+  /** Where the guest can change something, once somebody has asked. */
+  #writable: readonly Run[] | undefined
   #nextCapability = firstCapability
   #lastPointer: number = pciHeader.capabilities
 
@@ -68,6 +76,7 @@ export class ConfigSpace {
   /** Lets the guest change the bits of `mask`. */
   allow(offset: number, width: AccessWidth, mask: number): void {
     writeUint(this.#mask, offset, width, mask)
+    this.#writable = undefined
   }
 
   /** A write of the guest's: changes what the mask allows. */
@@ -88,15 +97,21 @@ export class ConfigSpace {
 
   /** What the guest has written, or may have: every run of bytes with bits that it can change, of which only those. */
   save(): SavedRegisters {
-    const registers: { offset: number; bytes: Uint8Array<ArrayBuffer> }[] = []
+    this.#writable ??= this.#findWritable()
+    return this.#writable.map(({ first, end }) => {
+      const bytes = this.bytes.slice(first, end).map((byte, index) => byte & (this.#mask[first + index] ?? 0))
+      return { offset: first, bytes }
+    })
+  }
+
+  #findWritable(): Run[] {
+    const runs: Run[] = []
     for (let offset = 0; offset < configSpaceBytes; offset += 1) {
       const first = offset
       while (this.#mask[offset] !== undefined && this.#mask[offset] !== 0) offset += 1
-      if (offset === first) continue
-      const bytes = this.bytes.slice(first, offset).map((byte, index) => byte & (this.#mask[first + index] ?? 0))
-      registers.push({ offset: first, bytes })
+      if (offset > first) runs.push({ first, end: offset })
     }
-    return registers
+    return runs
   }
 
   /** Takes what `save` gave. Throws ERR_STATE_INVALID where the guest cannot have written it here. */

@@ -1,5 +1,6 @@
 import test from 'ava'
-import { countPages, union, writeWhileRunning } from './live.ts'
+import { countPages } from '../memory/page-bitmap.ts'
+import { writeWhileRunning } from './live.ts'
 
 /** As many pages of so many. */
 function pages(count: number): Uint8Array {
@@ -34,8 +35,4 @@ test('a machine that writes as fast as it is saved gets no more rounds', async t
 
 test('without a limit nothing is left to the pause', async t => {
   t.like(await live([0], 0), { rounds: 2, areFew: false })
-})
-
-test('two bitmaps become one', t => {
-  t.deepEqual(union(Uint8Array.of(1, 2, 0), Uint8Array.of(1, 4, 8)), Uint8Array.of(1, 6, 8))
 })

@@ -1,3 +1,4 @@
+import { countPages } from '../memory/page-bitmap.ts'
 import { imagePageBytes } from '../memory/ram-image.ts'
 import type { Lineage } from './lineage.ts'
 import type { SnapshotWriter } from './write.ts'
@@ -51,16 +52,4 @@ export async function writeWhileRunning(
     await writer.writeRam(left)
     left = lineage.pages()
   }
-}
-
-/** Of a bitmap in whole 64-bit words. */
-export function countPages(bitmap: Uint8Array): number {
-  let pages = 0
-  for (let byte of bitmap) for (; byte !== 0; byte &= byte - 1) pages += 1
-  return pages
-}
-
-/** Both bitmaps as one; they are of the same memory. */
-export function union(left: Uint8Array, right: Uint8Array): Uint8Array {
-  return left.map((byte, index) => byte | (right[index] ?? 0))
 }

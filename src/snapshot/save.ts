@@ -1,21 +1,21 @@
 import { portable } from '../config/settle.ts'
 import type { VmConfig } from '../config/vm-config.ts'
-import type { MachineRam } from '../machine/build.ts'
 import type { CpuFingerprint } from '../machine/cpu-fingerprint.ts'
+import { union } from '../memory/page-bitmap.ts'
 import type { Carrier } from '../state/carried.ts'
 import { captureAll, refusePinned } from '../state/walk.ts'
 import { snapshotError } from './error.ts'
 import { haveSameRanges, SnapshotLayers } from './layers.ts'
 import type { Lineage } from './lineage.ts'
-import { type LiveReport, union, writeWhileRunning } from './live.ts'
+import { type LiveReport, writeWhileRunning } from './live.ts'
 import type { Manifest } from './manifest.ts'
 import { type SnapshotProgress, watch } from './progress.ts'
-import { type SnapshotOptions, SnapshotWriter } from './write.ts'
+import { type SnapshotOptions, SnapshotWriter, type WritableRam } from './write.ts'
 
 /** A machine to be saved. */
 export interface SnapshotSource {
   readonly components: readonly Carrier[]
-  readonly ram: MachineRam
+  readonly ram: WritableRam
   readonly lineage: Lineage
   /** Told before the machine is paused. */
   readonly onLive?: (report: LiveReport) => void
@@ -88,7 +88,7 @@ async function begin(
 }
 
 /** The snapshot that the new one is to stand on. Throws ERR_SNAPSHOT. */
-async function openBase(path: string, ram: MachineRam): Promise<SnapshotLayers> {
+async function openBase(path: string, ram: WritableRam): Promise<SnapshotLayers> {
   const base = await SnapshotLayers.open(path)
   const { path: directory, manifest } = base.newest
   if (haveSameRanges(manifest.memory.ranges, ram.ranges)) return base

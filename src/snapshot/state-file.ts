@@ -23,7 +23,7 @@ const recordsSchema = z.array(
 const packr = new Packr({ useRecords: false, variableMapSize: true })
 const unpackr = new Unpackr({ useRecords: false, mapsAsObjects: true, copyBuffers: true })
 
-export function encodeRecords(records: readonly ComponentRecord[]): Uint8Array {
+export function encodeRecords(records: readonly ComponentRecord[]): Uint8Array<ArrayBuffer> {
   return zstdCompressSync(packr.pack(records))
 }
 

@@ -94,6 +94,10 @@ test('a state is written for the oldest release that could have it', t => {
   t.throws(() => fourth.encode(late, 3), { code, message: 'timer: version 4 cannot be written as version 3' })
 })
 
+test('how old a version can be written is known', t => {
+  t.deepEqual([first.oldestWritable, second.oldestWritable, third.oldestWritable], [1, 1, 3])
+})
+
 test('a record is checked at its own version, and what is wrong with it is named', t => {
   const wrong: readonly (readonly [StateRecord, RegExp])[] = [
     [record(1, { count: 256, enabled: true }), /^timer: version 1: count: must be at most 255$/],

@@ -32,6 +32,8 @@ export interface StateSchema<S> {
   readonly id: string
   /** 1, and 1 more for every `next`. */
   readonly version: number
+  /** The oldest version that states can be written at. */
+  readonly oldestWritable: number
   /** Of every version, the first one first. */
   readonly shapes: readonly ShapeDescription[]
   next<N>(shape: Shape<N>, step: Step<S, N>): StateSchema<N>
@@ -66,6 +68,8 @@ export function defineState<S>(id: string, shape: Shape<S>): StateSchema<S> {
 
 /** The versions below one, with their own shapes out of sight. */
 interface Older<S> {
+  /** Nothing where none can be written. */
+  readonly oldestWritable: number | undefined
   readonly shapes: readonly ShapeDescription[]
   encode(state: S, version: number): StateRecord
   /** Undefined where it cannot say all of it. */
@@ -86,6 +90,10 @@ class Ladder<S> implements StateSchema<S> {
     this.#older = options.older
   }
 
+  get oldestWritable(): number {
+    return this.#older?.oldestWritable ?? this.version
+  }
+
   get shapes(): readonly ShapeDescription[] {
     return [...(this.#older?.shapes ?? []), describeShape(this.#shape)]
   }
@@ -94,6 +102,7 @@ class Ladder<S> implements StateSchema<S> {
     const version = this.version + 1
     const shapes = () => this.shapes
     const older: Older<N> = {
+      oldestWritable: down === undefined ? undefined : this.oldestWritable,
       get shapes() {
         return shapes()
       },

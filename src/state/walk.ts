@@ -29,6 +29,11 @@ export function captureAll(carriers: readonly Carrier[]): () => ComponentRecord[
   return () => captured.map(encode => encode())
 }
 
+/** What would be saved, by the names of its components. */
+export function partsAmong(carriers: readonly Carrier[]): readonly (readonly [string, Snapshottable<unknown>])[] {
+  return carriers.flatMap(({ name, state }) => (state.kind === 'saved' ? [[name, state.part] as const] : []))
+}
+
 /** Throws ERR_STATE_PINNED naming the first that cannot travel. */
 export function refusePinned(carriers: readonly Carrier[]): void {
   const [pinned] = pinnedAmong(carriers)
