@@ -183,3 +183,24 @@ function openNames(folder: string): string[] {
     }
   })
 }
+
+for (const format of ['qcow2', 'vhdx', 'vhd'] as const) {
+  test(`a ${format} image is opened when nobody else has it any more, and given away`, async t => {
+    const folder = new Folder(t)
+    const other = format === 'vhd' ? ['-f', 'vpc', '-o', 'subformat=fixed,force_size=on'] : ['-f', format]
+    const path = folder.make('disk.img', ...other)
+    const one = open(path, { format })
+    const two = open(path, { format, isLockedLater: true })
+    t.is(two.sizeBytes, one.sizeBytes)
+    t.throws(() => two.lock(), { code: 'ERR_DISK_LOCKED' })
+    await one.unlock()
+    await one.unlock()
+    two.lock()
+    two.lock()
+    t.truthy(two.source)
+    t.throws(() => one.lock(), { code: 'ERR_DISK_LOCKED' })
+    two.close()
+    one.lock()
+    one.close()
+  })
+}

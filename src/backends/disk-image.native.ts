@@ -1,10 +1,19 @@
-import { closeSync, statSync } from 'node:fs'
+import { closeSync, openSync, statSync } from 'node:fs'
 import { dirname, resolve } from 'node:path'
 import { addon } from '../native/addon.ts'
 import type { DiskImageOptions, NativeDiskImage } from '../native/disk-image.ts'
 import { TsvmmError } from '../util/errors.ts'
 import { printable } from '../util/issues.ts'
-import { bytesOf, type DiskOptions, type OpenDisk, openDisk, openFile, opening, sectorBytes } from './disk.native.ts'
+import {
+  bytesOf,
+  type DiskOptions,
+  fdatasync,
+  type OpenDisk,
+  openDisk,
+  openFile,
+  opening,
+  sectorBytes,
+} from './disk.native.ts'
 import { readFixedVhd, vhdFooterBytes } from './vhd-footer.ts'
 
 /** Formats of images that have more in them than the disk's bytes. */
@@ -24,14 +33,75 @@ const mostLayers = 200
  * ERR_DISK or ERR_DISK_LOCKED naming the file.
  */
 export function openImage(options: ImageOptions): OpenDisk {
-  const { format, path, isReadOnly, isSparse } = options
+  const { format, isLockedLater = false } = options
   if (format === 'vhd') return openFixedVhd(options)
-  const layers = new Layers(options)
-  const { image, alignmentBytes } = layers.open(path, format, isReadOnly)
-  return {
-    ...{ source: { image }, sizeBytes: image.sizeBytes, logicalBlockBytes: image.logicalBlockBytes, alignmentBytes },
-    ...{ canDiscard: !isReadOnly && isSparse, canWriteZeroes: !isReadOnly },
-    close: () => image.close(),
+  if (!isLockedLater) return new ImageDisk(options, openLayers(options))
+  // Somebody else writes to it: what is found now is no more than what it will look like.
+  const seen = openLayers({ ...options, isReadOnly: true })
+  seen.image.close()
+  return new ImageDisk(options, seen)
+}
+
+function openLayers(options: ImageOptions): Layer {
+  const { path, format, isReadOnly } = options
+  if (format === 'vhd') throw new RangeError('a fixed VHD has no layers')
+  return new Layers(options).open(path, format, isReadOnly)
+}
+
+/** An image has tables in memory: it is opened anew whenever somebody else may have written to it. */
+class ImageDisk implements OpenDisk {
+  readonly isOpenedAnew = true
+  readonly #options: ImageOptions
+  readonly sizeBytes: number
+  readonly logicalBlockBytes: number
+  readonly alignmentBytes: number
+  readonly canDiscard: boolean
+  readonly canWriteZeroes: boolean
+  #image: NativeDiskImage | undefined
+
+  constructor(options: ImageOptions, { image, sizeBytes, logicalBlockBytes, alignmentBytes }: Layer) {
+    const { isReadOnly, isSparse } = options
+    this.#options = options
+    this.sizeBytes = sizeBytes
+    this.logicalBlockBytes = logicalBlockBytes
+    this.alignmentBytes = alignmentBytes
+    this.canDiscard = !isReadOnly && isSparse
+    this.canWriteZeroes = !isReadOnly
+    if (image.sizeBytes !== 0) this.#image = image
+  }
+
+  get source(): { readonly image: NativeDiskImage } {
+    if (this.#image === undefined) throw new RangeError('the image is not open')
+    return { image: this.#image }
+  }
+
+  lock(): void {
+    if (this.#image !== undefined) return
+    const { image, sizeBytes } = openLayers({ ...this.#options, isLockedLater: false })
+    if (sizeBytes !== this.sizeBytes) {
+      image.close()
+      const reason = `has ${sizeBytes} bytes, and had ${this.sizeBytes} when it was looked at first`
+      throw new TsvmmError('ERR_DISK', { path: this.#options.path, reason })
+    }
+    this.#image = image
+  }
+
+  async unlock(): Promise<void> {
+    const { path, isReadOnly } = this.#options
+    if (this.#image === undefined) return
+    this.close()
+    if (isReadOnly) return
+    const fd = openSync(path, 'r')
+    try {
+      await fdatasync(fd)
+    } finally {
+      closeSync(fd)
+    }
+  }
+
+  close(): void {
+    this.#image?.close()
+    this.#image = undefined
   }
 }
 
@@ -51,6 +121,8 @@ function openFixedVhd(options: ImageOptions): OpenDisk {
 
 interface Layer {
   readonly image: NativeDiskImage
+  readonly sizeBytes: number
+  readonly logicalBlockBytes: number
   readonly alignmentBytes: number
 }
 
@@ -81,13 +153,14 @@ class Layers {
     if (this.#files.has(`${dev}:${ino}`)) throw new Error('stands on itself')
     if (this.#files.size === mostLayers) throw new Error(`stands on more than ${mostLayers} others`)
     this.#files.add(`${dev}:${ino}`)
-    const { isDirect, isSparse: sparse } = this.#options
-    const { fd, alignmentBytes, sizeBytes } = openFile({ path, isReadOnly, isDirect })
+    const { isDirect, isSparse: sparse, isLockedLater = false } = this.#options
+    const { fd, alignmentBytes, sizeBytes } = openFile({ path, isReadOnly, isDirect, isLockedLater })
     try {
       const options = { format, fd, readOnly: isReadOnly, alignmentBytes, sparse }
       const raw = format === 'raw' ? { sizeBytes: sizeBytes - (sizeBytes % sectorBytes) } : {}
       const image = new (addon().DiskImage)({ ...options, ...raw })
-      if (image.sizeBytes !== 0) return { image, alignmentBytes }
+      const { sizeBytes: ownBytes, logicalBlockBytes } = image
+      if (ownBytes !== 0) return { image, sizeBytes: ownBytes, logicalBlockBytes, alignmentBytes }
       image.close()
       throw new Error('is smaller than a sector')
     } finally {

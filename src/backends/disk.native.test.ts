@@ -2,7 +2,7 @@ import { mkdirSync, mkdtempSync, rmSync, truncateSync, writeFileSync } from 'nod
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
-import { openDisk } from './disk.native.ts'
+import { openDisk, type RawDiskOptions } from './disk.native.ts'
 
 function folder(t: ExecutionContext): string {
   const path = mkdtempSync(join(tmpdir(), 'tsvmm-'))
@@ -17,7 +17,7 @@ function image(t: ExecutionContext, sizeBytes: number): string {
   return path
 }
 
-const open = (path: string, change: { isReadOnly?: boolean; isDirect?: boolean; isFormatUnknown?: boolean } = {}) =>
+const open = (path: string, change: Partial<RawDiskOptions> = {}) =>
   openDisk({ path, isReadOnly: false, isDirect: false, isSparse: true, ...change })
 
 test('a raw image has the size of its whole sectors', t => {
@@ -79,4 +79,18 @@ test('one writer keeps all others out, readers share', t => {
     reader.close()
   }
   open(path).close()
+})
+
+test('a lock is taken later where it is another one’s still, and given away', async t => {
+  const path = image(t, 8192)
+  const one = open(path)
+  const other = open(path, { isLockedLater: true })
+  t.throws(() => other.lock(), { code: 'ERR_DISK_LOCKED' })
+  await one.unlock()
+  other.lock()
+  other.lock()
+  t.throws(() => one.lock(), { code: 'ERR_DISK_LOCKED' })
+  other.close()
+  one.lock()
+  one.close()
 })

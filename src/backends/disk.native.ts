@@ -1,10 +1,12 @@
-import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs'
+import { closeSync, constants, fdatasync as fdatasyncWithCallback, fstatSync, openSync, readSync } from 'node:fs'
+import { promisify } from 'node:util'
 import { addon } from '../native/addon.ts'
 import type { NativeDiskImage } from '../native/disk-image.ts'
 import type { FileDisk } from '../native/engines.ts'
 import { reasonOf, TsvmmError } from '../util/errors.ts'
 import { claimedFormat, footerBytes, signatureBytes } from './image-format.ts'
 
+export const fdatasync = promisify(fdatasyncWithCallback)
 export const sectorBytes = 512
 const pageBytes = 4096
 
@@ -19,6 +21,15 @@ export interface OpenDisk {
   readonly alignmentBytes: number
   readonly canDiscard: boolean
   readonly canWriteZeroes: boolean
+  /** `source` is another one after it was unlocked and locked; only while it is locked there is one. */
+  readonly isOpenedAnew: boolean
+  /**
+   * Takes the lock, as opening does unless that is put off; throws ERR_DISK_LOCKED. What was written elsewhere before is read
+   * from then on. Idempotent.
+   */
+  lock(): void
+  /** Has all that was written on the disk, and gives the lock away. Nothing is under way. Idempotent. */
+  unlock(): Promise<void>
   /** Gives the lock back too. Idempotent. */
   close(): void
 }
@@ -29,6 +40,8 @@ export interface DiskOptions {
   readonly isDirect: boolean
   /** What the guest discards goes back to the host. */
   readonly isSparse: boolean
+  /** It is another one's still, and is to be locked later on. */
+  readonly isLockedLater?: boolean
 }
 
 export interface RawDiskOptions extends DiskOptions {
@@ -57,7 +70,19 @@ export function openDisk({ isFormatUnknown = false, ...options }: RawDiskOptions
       if (isFormatUnknown) refuseOtherFormats(fd, fileBytes)
       const { isReadOnly: readOnly, isSparse: sparse } = options
       const source = { fd, sizeBytes, readOnly, alignmentBytes: file.alignmentBytes, sparse }
-      return { ...file, source, sizeBytes, canDiscard: canDiscard && sparse, close }
+      return {
+        ...{ ...file, source, sizeBytes, canDiscard: canDiscard && sparse, close },
+        isOpenedAnew: false,
+        lock() {
+          lock(fd, options)
+          // File systems of a network see to that by themselves when a lock is taken.
+          if (fstatSync(fd).isBlockDevice()) addon().forgetCached(fd)
+        },
+        async unlock() {
+          if (!readOnly) await fdatasync(fd)
+          addon().unlockFile(fd)
+        },
+      }
     } catch (error) {
       close()
       throw error
@@ -85,8 +110,15 @@ function closer(fd: number): () => void {
   }
 }
 
+type FileOptions = Omit<DiskOptions, 'isSparse'>
+
+function lock(fd: number, { path, isReadOnly }: FileOptions): void {
+  if (!addon().lockFile(fd, isReadOnly ? 'shared' : 'exclusive')) throw new TsvmmError('ERR_DISK_LOCKED', { path })
+}
+
 /** Opens and locks what a disk is kept in. Throws what the host says, and ERR_DISK_LOCKED. */
-export function openFile({ path, isReadOnly, isDirect }: Omit<DiskOptions, 'isSparse'>): OpenFile {
+export function openFile(options: FileOptions): OpenFile {
+  const { path, isReadOnly, isDirect, isLockedLater = false } = options
   const access = isReadOnly ? constants.O_RDONLY : constants.O_RDWR
   // Without O_NONBLOCK a FIFO given by mistake would wait for its other end.
   const fd = openSync(path, access | constants.O_NONBLOCK | (isDirect ? constants.O_DIRECT : 0))
@@ -95,7 +127,7 @@ export function openFile({ path, isReadOnly, isDirect }: Omit<DiskOptions, 'isSp
     if (stat.isDirectory()) throw new Error('is a directory')
     if (!stat.isFile() && !stat.isBlockDevice()) throw new Error('is neither a regular file nor a block device')
     const { sizeBytes, logicalBlockBytes, discard, writeZeroes } = addon().probeDisk(fd)
-    if (!addon().lockFile(fd, isReadOnly ? 'shared' : 'exclusive')) throw new TsvmmError('ERR_DISK_LOCKED', { path })
+    if (!isLockedLater) lock(fd, options)
     const alignmentBytes = isDirect ? Math.max(logicalBlockBytes, pageBytes) : 1
     return { fd, sizeBytes, logicalBlockBytes, alignmentBytes, canDiscard: discard, canWriteZeroes: writeZeroes }
   } catch (error) {

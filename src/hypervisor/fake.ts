@@ -157,6 +157,7 @@ export class FakeVcpu implements Vcpu {
   cpuid: Uint8Array = new Uint8Array(0)
   threadName: string | undefined
   affinity: readonly number[] = []
+  throttlePercent = 0
   injectedNmis = 0
   pauseNotifications = 0
   isRunning = false
@@ -260,6 +261,10 @@ export class FakeVcpu implements Vcpu {
 
   setAffinity(hostCpus: readonly number[]): void {
     this.affinity = hostCpus
+  }
+
+  throttle(percent: number): void {
+    this.throttlePercent = percent
   }
 
   #schedule(): void {

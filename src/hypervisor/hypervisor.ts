@@ -91,7 +91,7 @@ export interface ExitCounters {
   readonly wakeups: number
 }
 
-/** A virtual CPU; all but run and park only while it is parked, as it is at first. */
+/** A virtual CPU; all but run, park and throttle only while it is parked, as it is at first. */
 export interface Vcpu {
   run(threadName: string): void
   park(): Promise<void>
@@ -109,4 +109,6 @@ export interface Vcpu {
   notifyPaused(): void
   injectNmi(): void
   setAffinity(hostCpus: readonly number[]): void
+  /** From now on it does not run for so many percent of the time, 0 to 99. */
+  throttle(percent: number): void
 }

@@ -153,6 +153,7 @@ export class KvmVirtualMachine implements VirtualMachine {
       setTscOffset: offset => translated(`set the time stamp counter of vCPU ${id}`, () => vcpu.setTscOffset(offset)),
       notifyPaused: () => vcpu.notifyPaused(),
       injectNmi: () => vcpu.injectNmi(),
+      throttle: percent => translated(`slow vCPU ${id} down`, () => vcpu.throttle(percent)),
       setAffinity: hostCpus => translated(`pin vCPU ${id}`, () => vcpu.setAffinity(hostCpus)),
     }
   }

@@ -10,6 +10,7 @@ import type {
   RamRestoreMode,
 } from '../memory/ram-image.ts'
 import { RamPager } from '../memory/ram-pager.native.ts'
+import type { RamReceiver, RamReceiverOptions, RamSender, RamSenderOptions } from '../memory/ram-transfer.ts'
 import { TsvmmError } from '../util/errors.ts'
 import type { Terminals } from './chardevs.ts'
 import type { CpuFingerprint } from './cpu-fingerprint.ts'
@@ -38,11 +39,13 @@ export interface MachineEvents {
   quit(): void
 }
 
-/** The RAM of a machine as it is saved. */
+/** The RAM of a machine as it is saved or moved. */
 export interface MachineRam {
   readonly ranges: readonly { readonly guestAddress: number; readonly sizeBytes: number }[]
   readonly dirtyPages: DirtyPages
   createImageWriter(options: RamImageWriterOptions): RamImageWriter
+  createSender(options: RamSenderOptions): RamSender
+  createReceiver(options: RamReceiverOptions): RamReceiver
   /** Image pages in the order in which they were first touched after a restore on demand. */
   touchedPages?(): Uint32Array | undefined
 }
@@ -66,12 +69,21 @@ export interface BuiltMachine {
   readonly terminals: Terminals
   /** What another host must have to take the guest over. Only while it is paused. */
   describeCpu(): CpuFingerprint
-  /** The guest's clock goes on as if it had run while the machine was paused or saved. Only while it is paused. */
-  skipPause(): void
+  /** As describeCpu(), of one that runs: for that its first vCPU is parked for a moment. */
+  describeRunningCpu(): Promise<CpuFingerprint>
+  /**
+   * The guest's clock goes on as if it had run while the machine was paused or saved: for so long, or as long as the clocks of
+   * the hosts say. Only while it is paused.
+   */
+  skipPause(pausedMs?: number): void
   /** It goes on from a saved state: the guest is told before anything of it runs. Only while it is paused. */
   newGeneration(): void
+  /** It goes on, the same one, on another host: the guest is told. Only while it is paused. */
+  moved(): void
   /** Loads firmware tables and kernel into a machine at power-on state. */
   load(): Promise<void>
+  /** Slows its vCPUs down by so much, in percent; 0: not at all. */
+  throttle(percent: number): void
   pressPowerButton(): void
   injectNmi(): Promise<void>
   exitCounters(): ExitCounters
@@ -82,6 +94,11 @@ export interface BuildOptions {
   readonly kvmPath?: string
   /** The machine is to be loaded with what was saved: it has this RAM, and no kernel is read. */
   readonly ram?: SavedRam
+  /**
+   * The machine comes from another host, and is to be loaded with its state: its RAM is zero at first, no kernel is read, and
+   * what only one machine may have is claimed later on.
+   */
+  readonly arrives?: boolean
   /** The CPU that it was saved with. Throws ERR_CPU_MISSING where the host cannot give it; no template is read. */
   readonly cpu?: CpuFingerprint
 }
@@ -109,7 +126,8 @@ export async function buildMachine(
     if (source instanceof RamPager) components.add(new RamPagerComponent(source))
     const ram = source === undefined ? {} : { ram: source }
     const cpu = options.cpu === undefined ? {} : { cpu: options.cpu }
-    machine = await X86Machine.build({ config, events, kvm, components, ...ram, ...cpu })
+    const { arrives = false } = options
+    machine = await X86Machine.build({ config, events, kvm, components, arrives, ...ram, ...cpu })
     const { vcpus } = machine
     machine.onStop = (index: number, stop: VcpuStop) => {
       const { error, report } = crashOf(index, stop, vcpus[index])

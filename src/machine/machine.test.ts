@@ -33,6 +33,26 @@ test('resume and reset walk forwards, pause and close backwards', async t => {
   ])
 })
 
+test('what only one machine may have is claimed as a whole or not at all', async t => {
+  const log: string[] = []
+  const machine = new Machine()
+  const disk = (name: string, isTaken = false) => ({
+    ...recorder(name, log),
+    claim: () => {
+      if (isTaken) throw new Error(`${name} is taken`)
+      log.push(`claim ${name}`)
+    },
+    cede: async () => void log.push(`cede ${name}`),
+  })
+  machine.add(recorder('memory', log))
+  machine.add(disk('one'))
+  await machine.claim()
+  t.deepEqual(log.splice(0), ['claim one'])
+  machine.add(disk('two', true))
+  await t.throwsAsync(machine.claim(), { message: 'two is taken' })
+  t.deepEqual(log, ['claim one', 'cede one', 'cede two'])
+})
+
 test('two components cannot share a name', t => {
   const machine = new Machine()
   machine.add(recorder('_disk0', []))

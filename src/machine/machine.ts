@@ -53,6 +53,21 @@ export class Machine implements AsyncDisposable {
     for (const component of this.#components) component.reset()
   }
 
+  /** All that only one machine may have, or nothing of it. */
+  async claim(): Promise<void> {
+    try {
+      for (const component of this.#components) component.claim?.()
+    } catch (error) {
+      await this.cede()
+      throw error
+    }
+  }
+
+  /** Gives away what only one machine may have. */
+  async cede(): Promise<void> {
+    await Promise.all(this.#components.map(component => component.cede?.()))
+  }
+
   /** Closes all, whatever some of them throw; the first failure is thrown at the end. */
   async close(): Promise<void> {
     let failure: unknown

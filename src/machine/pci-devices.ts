@@ -22,6 +22,8 @@ export interface PciDevicesOptions {
   barAddress(slot: number): number
   /** Where configuration mechanism 1 is. */
   readonly configPort: number
+  /** What only one machine may have is claimed later on, of the devices of the configuration. */
+  readonly isClaimedLater: boolean
   /** A device does nothing more until its driver resets it. */
   onNeedsReset(device: string, reason: string): void
   /** Something is wrong with a disk's image: the guest gets I/O errors where that is. */
@@ -61,15 +63,20 @@ export class PciDevices implements DeviceMaker {
     }
     if (console.mode !== 'Off') add(await this.#plug(await consoleOf(chardevs, vm), console.pci_device_id))
     const removable: PluggedDevice[] = []
-    for (const disk of disks) removable.push(add(await this.make({ list: 'disks', config: disk })))
+    const { isClaimedLater } = this.#options
+    for (const disk of disks) removable.push(add(await this.#make({ list: 'disks', config: disk }, isClaimedLater)))
     for (const card of net) removable.push(add(await this.make({ list: 'net', config: card })))
     add(await this.#plug(await randomSourceOf(rng.src, vm), rng.pci_device_id))
     return removable
   }
 
-  async make({ list, config }: NewDevice): Promise<PluggedDevice> {
-    const { vm, onDiskFault } = this.#options
-    const device = list === 'disks' ? await diskOf(config, vm, onDiskFault) : cardOf(config, vm)
+  make(device: NewDevice): Promise<PluggedDevice> {
+    return this.#make(device, false)
+  }
+
+  async #make({ list, config }: NewDevice, isClaimedLater: boolean): Promise<PluggedDevice> {
+    const { vm, onDiskFault: onFault } = this.#options
+    const device = list === 'disks' ? await diskOf(config, vm, { isClaimedLater, onFault }) : cardOf(config, vm)
     return this.#plug(device, config.pci_device_id)
   }
 

@@ -7,6 +7,7 @@ import { VirtioBlk } from '../virtio/blk.ts'
 import { VirtioConsole } from '../virtio/console.ts'
 import type { VirtioDevice } from '../virtio/device.ts'
 import { createBlockBackend, createMailboxBackend, createNetBackend } from '../virtio/engines.native.ts'
+import { LateBackend } from '../virtio/late-backend.ts'
 import { netFeatures, VirtioNet } from '../virtio/net.ts'
 import { VirtioRng } from '../virtio/rng.ts'
 import type { Chardevs } from './chardevs.ts'
@@ -25,16 +26,23 @@ export async function consoleOf(chardevs: Chardevs, vm: KvmVirtualMachine): Prom
   return device
 }
 
-/** `onFault` is told of what is wrong with its image. */
+export interface DiskDeviceOptions {
+  /** It is another one's until it is claimed. */
+  readonly isClaimedLater: boolean
+  /** Told of what is wrong with its image. */
+  onFault(device: string, reason: string): void
+}
+
 export async function diskOf(
   config: DiskConfig,
   vm: KvmVirtualMachine,
-  onFault: (device: string, reason: string) => void,
+  { isClaimedLater, onFault }: DiskDeviceOptions,
 ): Promise<VirtioDevice> {
   const { path, readonly: isReadOnly, num_queues, queue_size, id } = config
   const name = id ?? path
   using opened = new DisposableStack()
-  const disk = opened.adopt(await openDiskOf(config), each => each.close())
+  const disk = opened.adopt(await openDiskOf(config, isClaimedLater), each => each.close())
+  let backend: LateBackend | undefined
   const device = new VirtioBlk({
     name,
     sizeBytes: disk.sizeBytes,
@@ -45,12 +53,27 @@ export async function diskOf(
     queueSize: queue_size,
     canDiscard: disk.canDiscard,
     canWriteZeroes: disk.canWriteZeroes,
-    createBackend: onFailure =>
-      createBlockBackend(vm.nativeMemory, {
-        ...{ name, source: disk.source, serial: config.serial ?? name, onFailure },
-        onFault: reason => onFault(name, `${path}: ${reason}`),
-      }),
+    createBackend: onFailure => {
+      const make = () =>
+        createBlockBackend(vm.nativeMemory, {
+          ...{ name, source: disk.source, serial: config.serial ?? name, onFailure },
+          onFault: reason => onFault(name, `${path}: ${reason}`),
+        })
+      if (!disk.isOpenedAnew) return make()
+      backend = new LateBackend(make)
+      if (!isClaimedLater) backend.open()
+      return backend
+    },
     closeDisk: () => disk.close(),
+    claimDisk: () => {
+      disk.lock()
+      backend?.open()
+    },
+    cedeDisk: async () => {
+      // It has the image open, too.
+      backend?.close()
+      await disk.unlock()
+    },
   })
   opened.move()
   return device
@@ -58,9 +81,9 @@ export async function diskOf(
 
 const imageFormats = { Qcow2: 'qcow2', FixedVhd: 'vhd', Vhdx: 'vhdx' } as const
 
-async function openDiskOf(config: DiskConfig): Promise<OpenDisk> {
+async function openDiskOf(config: DiskConfig, isLockedLater: boolean): Promise<OpenDisk> {
   const { path, readonly: isReadOnly, direct: isDirect, sparse: isSparse, image_type, backing_files } = config
-  const options = { path, isReadOnly, isDirect, isSparse }
+  const options = { path, isReadOnly, isDirect, isSparse, isLockedLater }
   if (image_type === 'Raw' || image_type === 'Unknown') {
     return openDisk({ ...options, isFormatUnknown: image_type === 'Unknown' })
   }

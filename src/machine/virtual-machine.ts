@@ -58,13 +58,17 @@ export class VirtualMachineComponent implements Component, GuestTime {
     return this.#wentOnAtNs
   }
 
-  /** Only while paused: the guest's clock goes on as if it had run all the time. */
-  skipPause(): void {
+  /**
+   * Only while paused: the guest's clock goes on as if it had run all the time, which is so long, or as long as the clocks of the
+   * hosts say.
+   */
+  skipPause(pausedMs?: number): void {
     if (this.#pausedAt === undefined) return
     const { nowNs, hostMs } = this.#pausedAt
     const now = this.#hostMs()
     // A host whose clock is behind gives nothing back: the guest's must not go backwards.
-    this.#pausedAt = { nowNs: nowNs + BigInt(Math.max(0, now - hostMs)) * 1_000_000n, hostMs: now }
+    const skippedMs = Math.max(0, pausedMs ?? now - hostMs)
+    this.#pausedAt = { nowNs: nowNs + BigInt(Math.round(skippedMs * 1_000_000)), hostMs: now }
   }
 
   async pause(): Promise<void> {

@@ -25,6 +25,7 @@ import type { InterruptLine } from '../interrupts/interrupts.ts'
 import { Ioapic } from '../interrupts/ioapic.ts'
 import { InterruptRoutes } from '../interrupts/routes.ts'
 import { createRamImageWriter, type RamSource } from '../memory/ram-image.native.ts'
+import { createRamReceiver, createRamSender } from '../memory/ram-transfer.native.ts'
 import {
   addressMap,
   barAddress,
@@ -57,6 +58,8 @@ export interface X86MachineOptions {
   readonly ram?: RamSource
   /** The CPU that it was saved with. */
   readonly cpu?: CpuFingerprint
+  /** It comes from another host: its RAM is zero at first, and what only one machine may have is claimed later on. */
+  readonly arrives: boolean
 }
 
 /** An x86-64 machine: what is where, in the order in which it is built. */
@@ -97,7 +100,7 @@ export class X86Machine implements BuiltMachine {
     const addressBits = saved?.physicalAddressBits ?? physicalBits(host, config.cpus.max_phys_bits)
     const machine = new X86Machine(options, { vm, clock, firstVcpu, addressBits })
     machine.#addMemory(options.ram)
-    if (options.ram === undefined) machine.#prepare()
+    if (options.ram === undefined && !options.arrives) machine.#prepare()
     const ioapic = machine.#addInterruptController(events)
     await machine.#addPlatformDevices(events, ioapic.controller)
     const devices = new PciDevices({
@@ -105,6 +108,7 @@ export class X86Machine implements BuiltMachine {
       segment: pciSegment(machine.#area),
       barAddress: slot => barAddress(machine.#area, slot),
       configPort: portMap.pciConfigAddress,
+      isClaimedLater: options.arrives,
       onNeedsReset: (device, reason) => events.needsReset(device, reason),
       onDiskFault: (device, reason) => events.diskFault(device, reason),
     })
@@ -160,6 +164,8 @@ export class X86Machine implements BuiltMachine {
     return {
       ...{ ranges: memory.ranges, dirtyPages },
       createImageWriter: options => createRamImageWriter(memory, options),
+      createSender: options => createRamSender(memory, options),
+      createReceiver: options => createRamReceiver(memory, options),
       touchedPages: () => this.#source?.touchedPages?.(),
     }
   }
@@ -173,13 +179,27 @@ export class X86Machine implements BuiltMachine {
     return x86Cpu({ ...cpu, tscKilohertz: this.#firstVcpu.tscKilohertz() })
   }
 
-  skipPause(): void {
-    this.#clock.skipPause()
+  async describeRunningCpu(): Promise<CpuFingerprint> {
+    const [first] = this.vcpus
+    await first?.pause()
+    try {
+      return this.describeCpu()
+    } finally {
+      first?.resume()
+    }
+  }
+
+  skipPause(pausedMs?: number): void {
+    this.#clock.skipPause(pausedMs)
   }
 
   newGeneration(): void {
     this.#generationId.renew()
     this.#guestClock.disrupt({ isNewGeneration: true })
+  }
+
+  moved(): void {
+    this.#guestClock.disrupt({ isNewGeneration: false })
   }
 
   async load(): Promise<void> {
@@ -219,6 +239,10 @@ export class X86Machine implements BuiltMachine {
     this.#vm.memory.write(resetVectorAddress, resetVectorCode)
     this.#generationId.place()
     this.#guestClock.place()
+  }
+
+  throttle(percent: number): void {
+    for (const vcpu of this.vcpus) vcpu.throttle(percent)
   }
 
   pressPowerButton(): void {

@@ -100,6 +100,10 @@ export class X86Vcpu implements Component {
     this.#vcpu.injectNmi()
   }
 
+  throttle(percent: number): void {
+    this.#vcpu.throttle(percent)
+  }
+
   async pause(): Promise<void> {
     await this.#vcpu.park()
     this.#vcpu.notifyPaused()

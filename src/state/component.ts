@@ -18,6 +18,14 @@ export interface Component extends Carrier {
   reset(): void
   /** Gives back every host resource, in any state; calling it twice is calling it once. */
   close(): Promise<void>
+  /**
+   * Takes what only one machine may have, as the locks of disks; what others have written to it is seen from then on. Only
+   * while paused. Throws where somebody else has it. Idempotent; a component that is built has it already, unless it was built
+   * for a machine that comes from elsewhere.
+   */
+  claim?(): void
+  /** Gives that away, with all that was written to it on stable storage. Only while paused. Idempotent. */
+  cede?(): Promise<void>
   /** What clients can name of it, in any state but closed; nothing where absent. */
   describe?(): readonly DeviceDescription[]
 }

@@ -20,6 +20,8 @@ function aDisk(options: Partial<BlkOptions> = {}) {
       closeDisk: () => {
         closed += 1
       },
+      claimDisk: () => {},
+      cedeDisk: async () => {},
       ...options,
     }),
   )

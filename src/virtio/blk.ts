@@ -51,6 +51,9 @@ export interface BlkOptions {
   /** Serves the queues and takes the cache mode: 1 writeback, 0 write-through. */
   createBackend(onFailure: (queueIndex: number, reason: string) => void): QueueBackend & { setMode(mode: number): void }
   closeDisk(): void
+  /** As of a component's claim() and cede(). */
+  claimDisk(): void
+  cedeDisk(): Promise<void>
 }
 
 /** A disk (virtio 1.2 §5.2). */
@@ -117,6 +120,14 @@ export class VirtioBlk implements VirtioDevice {
 
   reset(): void {
     this.#setWriteback(true)
+  }
+
+  claim(): void {
+    this.#options.claimDisk()
+  }
+
+  async cede(): Promise<void> {
+    await this.#options.cedeDisk()
   }
 
   async close(): Promise<void> {

@@ -1,7 +1,10 @@
 import type { ErrorCode } from '../util/errors.ts'
 
-/** The life of a machine as its owner sees it; the names are those of the API. */
-export type VmState = 'created' | 'running' | 'paused' | 'shutdown'
+/**
+ * The life of a machine as its owner sees it; the names are those of the API. `moving`: it stands still because it is handed
+ * over to another host, or by one, and only that decides where it goes on.
+ */
+export type VmState = 'created' | 'running' | 'paused' | 'moving' | 'shutdown'
 
 export type VmRequest =
   | 'boot'
@@ -15,32 +18,43 @@ export type VmRequest =
   | 'inspect'
   | 'add-device'
   | 'remove-device'
+  | 'send-migration'
 
 /** `accept`: carry it out; `already`: the machine is there, nothing to do; `deny`: an error. */
 export type Verdict = 'accept' | 'already' | 'deny'
 
 const verdicts: Record<VmRequest, Record<VmState, Verdict>> = {
-  boot: { created: 'accept', running: 'already', paused: 'deny', shutdown: 'deny' },
-  pause: { created: 'deny', running: 'accept', paused: 'already', shutdown: 'deny' },
-  resume: { created: 'deny', running: 'already', paused: 'accept', shutdown: 'deny' },
-  reboot: { created: 'deny', running: 'accept', paused: 'accept', shutdown: 'deny' },
-  shutdown: { created: 'accept', running: 'accept', paused: 'accept', shutdown: 'already' },
-  'power-button': { created: 'deny', running: 'accept', paused: 'deny', shutdown: 'deny' },
-  nmi: { created: 'deny', running: 'accept', paused: 'deny', shutdown: 'deny' },
-  snapshot: { created: 'deny', running: 'accept', paused: 'accept', shutdown: 'deny' },
-  inspect: { created: 'deny', running: 'accept', paused: 'accept', shutdown: 'deny' },
-  'add-device': { created: 'accept', running: 'accept', paused: 'accept', shutdown: 'deny' },
-  'remove-device': { created: 'accept', running: 'accept', paused: 'accept', shutdown: 'deny' },
+  boot: { created: 'accept', running: 'already', paused: 'deny', moving: 'deny', shutdown: 'deny' },
+  pause: { created: 'deny', running: 'accept', paused: 'already', moving: 'deny', shutdown: 'deny' },
+  resume: { created: 'deny', running: 'already', paused: 'accept', moving: 'deny', shutdown: 'deny' },
+  reboot: { created: 'deny', running: 'accept', paused: 'accept', moving: 'deny', shutdown: 'deny' },
+  shutdown: { created: 'accept', running: 'accept', paused: 'accept', moving: 'accept', shutdown: 'already' },
+  'power-button': { created: 'deny', running: 'accept', paused: 'deny', moving: 'deny', shutdown: 'deny' },
+  nmi: { created: 'deny', running: 'accept', paused: 'deny', moving: 'deny', shutdown: 'deny' },
+  snapshot: { created: 'deny', running: 'accept', paused: 'accept', moving: 'deny', shutdown: 'deny' },
+  inspect: { created: 'deny', running: 'accept', paused: 'accept', moving: 'deny', shutdown: 'deny' },
+  'send-migration': { created: 'deny', running: 'accept', paused: 'accept', moving: 'deny', shutdown: 'deny' },
+  'add-device': { created: 'accept', running: 'accept', paused: 'accept', moving: 'deny', shutdown: 'deny' },
+  'remove-device': { created: 'accept', running: 'accept', paused: 'accept', moving: 'deny', shutdown: 'deny' },
 }
 
-export function judge(request: VmRequest, state: VmState): Verdict {
-  return verdicts[request][state]
+/** What would take from a migration what it needs, as the news of which pages were written. */
+const notDuringMigration: readonly VmRequest[] = ['snapshot', 'send-migration', 'add-device', 'remove-device']
+
+/** `isMigrating`: memory of the machine is on its way to another host. */
+export function judge(request: VmRequest, state: VmState, isMigrating = false): Verdict {
+  return isMigrating && notDuringMigration.includes(request) ? 'deny' : verdicts[request][state]
 }
 
-/** Where a VMM is between two requests: it has no machine, the configuration of one, or one that runs or is paused. */
-export type VmmState = 'absent' | 'created' | 'running' | 'paused'
+/**
+ * Where a VMM is between two requests: it has no machine, waits for one from another host, or has the configuration of one, or one
+ * that runs, is paused or is handed over to another host.
+ */
+export type VmmState = SettledState | 'receiving' | 'moving'
 
-export type VmmRequest = VmRequest | 'create' | 'delete' | 'restore'
+type SettledState = 'absent' | 'created' | 'running' | 'paused'
+
+export type VmmRequest = VmRequest | 'create' | 'delete' | 'restore' | 'receive-migration'
 
 /** As Verdict, and more is asked for than of a machine: where `deny` would do, the error that says what to do first. */
 export type VmmVerdict = Verdict | ErrorCode
@@ -52,7 +66,7 @@ const notRunning = 'ERR_VM_NOT_RUNNING'
  * Cloud Hypervisor's answers: asking for what is there already is an error, booting a paused machine resumes it, and
  * there being no machine is told apart only by the requests that need a configuration.
  */
-const vmmVerdicts: Record<VmmRequest, Record<VmmState, VmmVerdict>> = {
+const vmmVerdicts: Record<VmmRequest, Record<SettledState, VmmVerdict>> = {
   create: { absent: 'accept', created: 'ERR_VM_EXISTS', running: 'ERR_VM_EXISTS', paused: 'ERR_VM_EXISTS' },
   boot: { absent: notCreated, created: 'accept', running: 'deny', paused: 'accept' },
   pause: { absent: notRunning, created: notRunning, running: 'accept', paused: 'deny' },
@@ -66,9 +80,18 @@ const vmmVerdicts: Record<VmmRequest, Record<VmmState, VmmVerdict>> = {
   'add-device': { absent: notCreated, created: 'accept', running: 'accept', paused: 'accept' },
   'remove-device': { absent: notCreated, created: 'accept', running: 'accept', paused: 'accept' },
   restore: { absent: 'accept', created: 'ERR_VM_EXISTS', running: 'ERR_VM_EXISTS', paused: 'ERR_VM_EXISTS' },
+  'send-migration': { absent: notRunning, created: notRunning, running: 'accept', paused: 'accept' },
+  'receive-migration': {
+    ...{ absent: 'accept', created: 'ERR_VM_EXISTS', running: 'ERR_VM_EXISTS', paused: 'ERR_VM_EXISTS' },
+  },
   delete: { absent: 'already', created: 'accept', running: 'accept', paused: 'accept' },
 }
 
+/** What ends a machine that is handed over, wherever it may be. */
+const endings: readonly VmmRequest[] = ['shutdown', 'delete']
+
 export function judgeVmm(request: VmmRequest, state: VmmState): VmmVerdict {
+  if (state === 'receiving') return 'deny'
+  if (state === 'moving') return endings.includes(request) ? 'accept' : 'deny'
   return vmmVerdicts[request][state]
 }

@@ -1,4 +1,5 @@
 import type { DevicePlace } from '../machine/build.ts'
+import type { MigrationProgress, MigrationReport } from '../migration/progress.ts'
 import type { LiveReport } from '../snapshot/live.ts'
 import type { SnapshotProgress } from '../snapshot/progress.ts'
 import type { TsvmmError } from '../util/errors.ts'
@@ -7,6 +8,8 @@ import type { TsvmmError } from '../util/errors.ts'
 export type VmExit =
   | { readonly kind: 'power-off' }
   | { readonly kind: 'stopped' }
+  /** Another host has it now. */
+  | { readonly kind: 'moved' }
   | { readonly kind: 'crash'; readonly error: TsvmmError; readonly report: string }
 
 /** How a snapshot was taken. */
@@ -35,6 +38,15 @@ export interface VmEvents {
   'device-added': [DevicePlace]
   /** A device has left the machine, asked for or not, and all that it had of the host is given back. */
   'device-removed': [id: string]
+  /** Another host takes it, and its memory is on its way. */
+  'migration-started': []
+  'migration-progress': [MigrationProgress]
+  /** The other host has it. */
+  'migration-finished': [MigrationReport]
+  /** It stays here, as it was. */
+  'migration-failed': [reason: unknown]
+  /** It is not known which side has it: `resolveMigration` is for a person who knows. */
+  'migration-in-doubt': [id: string, reason: string]
   exit: [VmExit]
   /** What the driver of a device did to it, or what the host cannot give: it rests until the driver resets it. */
   'needs-reset': [device: string, reason: string]

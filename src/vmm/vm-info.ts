@@ -1,4 +1,5 @@
 import type { VmConfig } from '../config/vm-config.ts'
+import type { MigrationProgress } from '../migration/progress.ts'
 import type { DeviceDescription } from '../state/component.ts'
 import type { Vm } from './vm.ts'
 
@@ -20,11 +21,19 @@ export interface VmInfo {
   readonly config: VmConfig
   readonly state: ClientState
   readonly memory_actual_size: number
+  /** While it is on its way to another host; a field that clients do not know. */
+  readonly migration?: ReturnType<typeof migrationInfo>
   /** By id; only a machine that has booted has one. */
   readonly device_tree?: Readonly<Record<string, DeviceNode>>
 }
 
-const names = { created: 'Created', running: 'Running', paused: 'Paused', shutdown: 'Shutdown' } as const
+const names = {
+  created: 'Created',
+  running: 'Running',
+  paused: 'Paused',
+  moving: 'Paused',
+  shutdown: 'Shutdown',
+} as const
 
 /** Information about a machine, or about the configuration of one that has not booted. */
 export function vmInfo(config: VmConfig, vm?: Vm): VmInfo {
@@ -40,6 +49,7 @@ export function vmInfo(config: VmConfig, vm?: Vm): VmInfo {
     },
     state: vm === undefined ? 'Created' : names[vm.state],
     memory_actual_size: memory.size,
+    ...(vm?.migrationProgress === undefined ? {} : { migration: migrationInfo(vm.migrationProgress) }),
     ...(vm === undefined || vm.state === 'shutdown' ? {} : { device_tree: deviceTree(vm.devices()) }),
   }
 }
@@ -48,6 +58,18 @@ export function vmInfo(config: VmConfig, vm?: Vm): VmInfo {
 function terminals(config: VmConfig, vm: Vm): Partial<VmConfig> {
   const entries = Array.from(vm.terminals, ([owner, file]) => [owner, { ...config[owner], file }])
   return Object.fromEntries(entries)
+}
+
+/** Progress as clients get it; rates are bytes a second. */
+export function migrationInfo(progress: MigrationProgress) {
+  const { id, phase, passes, elapsedMs, expectedDowntimeMs } = progress
+  return {
+    ...{ id, phase, iteration: passes, elapsed_ms: elapsedMs },
+    ...{ bytes_done: progress.bytesDone, bytes_total: progress.bytesTotal, bytes_sent: progress.bytesSent },
+    ...{ bandwidth: progress.bytesPerSecond, dirty_rate: progress.dirtyBytesPerSecond },
+    ...(expectedDowntimeMs === undefined ? {} : { expected_downtime_ms: expectedDowntimeMs }),
+    throttle: progress.throttlePercent,
+  }
 }
 
 function deviceTree(devices: readonly DeviceDescription[]): Record<string, DeviceNode> {

@@ -17,6 +17,7 @@ import {
   type MachineEvents,
   type Terminals,
 } from '../machine/build.ts'
+import type { MigrationProgress, MigrationReport } from '../migration/progress.ts'
 import { Lineage } from '../snapshot/lineage.ts'
 import type { LiveReport } from '../snapshot/live.ts'
 import type { SnapshotProgress } from '../snapshot/progress.ts'
@@ -26,8 +27,11 @@ import type { DeviceDescription } from '../state/component.ts'
 import { type ComponentInfo, type ComponentInspection, inspectComponent, listComponents } from '../state/inspect.ts'
 import { TsvmmError } from '../util/errors.ts'
 import { SerialQueue } from '../util/serial-queue.ts'
+import type { ArrivalOptions } from './arrival.ts'
+import type { MigrationOptions } from './departure.ts'
 import type { CloneOptions, ForkOptions } from './fork.ts'
 import { MachineConfig } from './machine-config.ts'
+import { type RelocatableVm, Relocation } from './relocation.ts'
 import { judge, type VmRequest, type VmState } from './requests.ts'
 import type { RestoreOptions } from './restore.ts'
 import type { SnapshotReport, VmEvents, VmExit } from './vm-events.ts'
@@ -58,6 +62,7 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
   /** Aborted, with the reason, when pages of its memory cannot be had any more. */
   readonly #loss = new AbortController()
   #progress: SnapshotProgress | undefined
+  readonly #relocation: Relocation
   #state: VmState
   /** Whether a reset by the guest itself waits or is carried out. */
   #isResetting = false
@@ -122,6 +127,32 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
     }
   }
 
+  /**
+   * Waits at an address, `tcp:HOST:PORT` or `unix:/PATH`, for a machine from another host, and makes it: running, or paused where
+   * it was. Throws ERR_MIGRATION where nothing comes of it; nothing is left open then.
+   */
+  static receiveMigration(url: string, options: ArrivalOptions & VmOptions = {}): Promise<Vm> {
+    return Vm.receiveWith(buildMachine, url, options)
+  }
+
+  /** As receiveMigration, of machines that `build` makes. */
+  static async receiveWith(
+    build: MachineBuilder,
+    url: string,
+    options: ArrivalOptions & VmOptions & { readonly onVm?: (vm: Vm) => void } = {},
+  ): Promise<Vm> {
+    const { receiveMachine } = await import('./arrival.ts')
+    const { kvmPath, onVm } = options
+    const vmOptions = kvmPath === undefined ? {} : { kvmPath }
+    const arrived = await receiveMachine(url, options, async (config, building) => {
+      const vm = await Vm.#make(building(build), config, vmOptions, 'moving')
+      onVm?.(vm)
+      return { vm, ...vm.#relocation.arriving(() => vm.close()) }
+    })
+    arrived.vm.#stopOnAbort(options.signal)
+    return arrived.vm
+  }
+
   /** As create, on machines that `build` makes. */
   static async createWith(build: MachineBuilder, config: VmConfigInput, options: VmOptions = {}): Promise<Vm> {
     return Vm.#make(build, config, options, 'created')
@@ -175,16 +206,14 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
         if (!vm.#loss.signal.aborted) vm.emit('needs-reset', device, reason)
       },
       deviceRemoved: id => {
+        vm.#relocation.cancel(new TsvmmError('ERR_MIGRATION', { reason: `${id} was removed meanwhile` }))
         vm.#config.remove(id)
         vm.emit('device-removed', id)
       },
       diskFault: (device, reason) => vm.emit('disk-fault', device, reason),
       quit: () => vm.#end({ kind: 'stopped' }),
     }
-    const onAbort = () => vm.#end({ kind: 'stopped' })
-    if (options.signal?.aborted === true) onAbort()
-    options.signal?.addEventListener('abort', onAbort, { once: true })
-    vm.once('exit', () => options.signal?.removeEventListener('abort', onAbort))
+    vm.#stopOnAbort(options.signal)
     return vm
   }
 
@@ -194,6 +223,14 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
     this.#state = state
     this.#config = new MachineConfig(config)
     this.#machine = machine
+    this.#relocation = new Relocation(this.#relocatable(), state === 'moving')
+  }
+
+  #stopOnAbort(signal: AbortSignal | undefined): void {
+    const onAbort = () => this.#end({ kind: 'stopped' })
+    if (signal?.aborted === true) onAbort()
+    signal?.addEventListener('abort', onAbort, { once: true })
+    this.once('exit', () => signal?.removeEventListener('abort', onAbort))
   }
 
   get state(): VmState {
@@ -335,6 +372,77 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
     return await forkMachine(source, count, options)
   }
 
+  /**
+   * Moves the machine to the host that waits at an address, `tcp:HOST:PORT` or `unix:/PATH`, while it runs; it stands still only at
+   * the end. Resolves when that host has it: this machine has ended then, or is paused where it is to be preserved. Throws
+   * ERR_MIGRATION, or the reason of the signal, where it stays here, as it was before; ERR_STATE_PINNED where a part cannot travel.
+   * Pending where it is not known whether the other host has it, until both meet again or resolveMigration() is called.
+   */
+  async sendMigration(url: string, options: MigrationOptions = {}): Promise<MigrationReport> {
+    return await this.#relocation.send(url, options)
+  }
+
+  /** How far it is on its way to another host. */
+  get migrationProgress(): MigrationProgress | undefined {
+    return this.#relocation.progress
+  }
+
+  /** Without effect once the other host may have the machine. */
+  cancelMigration(): void {
+    this.#relocation.cancel(new TsvmmError('ERR_ABORTED', { operation: 'the migration' }))
+  }
+
+  /**
+   * Where it is in doubt which side has the machine: `keep` where it is known that the other host has not got it and never will,
+   * `discard` where it has. Throws ERR_VM_STATE where nothing is in doubt.
+   */
+  resolveMigration(decision: 'keep' | 'discard'): Promise<void> {
+    return this.#relocation.resolve(decision)
+  }
+
+  #relocatable(): RelocatableVm {
+    return {
+      ...{ events: this, machine: this.#machine, lineage: this.#lineage },
+      config: () => this.config,
+      isPaused: () => this.#state === 'paused',
+      begin: action => this.#request('send-migration', action),
+      leave: async () => {
+        let isPaused: boolean | undefined
+        while (isPaused === undefined) isPaused = await this.#requests.run(() => this.#leave())
+        return isPaused
+      },
+      stay: isPaused => this.#requests.run(() => this.#stay(isPaused)),
+      end: isPreserved =>
+        this.#requests.run(async () => {
+          if (isPreserved) this.#state = 'paused'
+          else await this.#close({ kind: 'moved' })
+        }),
+    }
+  }
+
+  /** Returns whether it was paused; nothing where its guest is to be reset first, which nobody would know of elsewhere. */
+  async #leave(): Promise<boolean | undefined> {
+    if (judge('pause', this.#state) === 'deny') {
+      throw new TsvmmError('ERR_VM_STATE', { operation: 'send-migration', state: this.#state })
+    }
+    const isPaused = this.#state === 'paused'
+    if (!isPaused) await this.#park()
+    if (this.#isResetting) {
+      if (!isPaused) await this.#go()
+      return undefined
+    }
+    this.#state = 'moving'
+    return isPaused
+  }
+
+  async #stay(isPaused: boolean): Promise<void> {
+    if (this.#state !== 'moving') return
+    this.#state = 'paused'
+    if (isPaused) return
+    await this.#go()
+    this.#state = 'running'
+  }
+
   /** `meanwhile` runs while the machine stands still. */
   #save(path: string, options: SnapshotOptions, meanwhile = async () => {}): Promise<void> {
     return this.#request('snapshot', async () => {
@@ -439,11 +547,13 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
 
   #request(request: VmRequest, action: () => Promise<void> | void): Promise<void> {
     return this.#requests.run(async () => {
-      switch (judge(request, this.#state)) {
+      switch (judge(request, this.#state, this.#relocation.isUnderWay)) {
         case 'already':
           return
-        case 'deny':
-          throw new TsvmmError('ERR_VM_STATE', { operation: request, state: this.#state })
+        case 'deny': {
+          const isOnlyThat = judge(request, this.#state) === 'accept'
+          throw new TsvmmError('ERR_VM_STATE', { operation: request, state: isOnlyThat ? 'being moved' : this.#state })
+        }
         case 'accept':
           await action()
       }
@@ -483,6 +593,7 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
   /** All components go on, or all stay at rest. */
   async #go(): Promise<void> {
     this.#loss.signal.throwIfAborted()
+    await this.#relocation.claim()
     try {
       this.#machine.components.resume()
     } catch (error) {
@@ -520,6 +631,7 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
 
   async #close(exit: VmExit): Promise<void> {
     this.#state = 'shutdown'
+    this.#relocation.abandon()
     try {
       await this.#machine.components.close()
     } finally {

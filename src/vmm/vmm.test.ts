@@ -161,6 +161,8 @@ const requests = {
   snapshot: (vmm: Vmm) => vmm.snapshot('/nowhere/at/all'),
   inspect: (vmm: Vmm) => vmm.inspect('fake'),
   restore: (vmm: Vmm) => vmm.restore('/nowhere/at/all'),
+  'send-migration': (vmm: Vmm) => vmm.sendMigration('unix:/nowhere/at/all'),
+  'receive-migration': (vmm: Vmm) => vmm.receiveMigration('unix:/nowhere/at/all'),
   delete: (vmm: Vmm) => vmm.delete(),
 } satisfies Record<VmmRequest, (vmm: Vmm) => Promise<unknown>>
 

@@ -2,11 +2,14 @@ import { EventEmitter } from 'node:events'
 import type { DeviceList } from '../config/device-ids.ts'
 import { parseDevices, parseVmConfig, type VmConfig } from '../config/vm-config.ts'
 import type { DevicePlace } from '../machine/build.ts'
+import type { MigrationProgress } from '../migration/progress.ts'
 import type { SnapshotProgress } from '../snapshot/progress.ts'
 import type { SnapshotOptions } from '../snapshot/write.ts'
 import type { ComponentInfo, ComponentInspection } from '../state/inspect.ts'
-import { TsvmmError } from '../util/errors.ts'
+import { reasonOf, TsvmmError } from '../util/errors.ts'
 import { SerialQueue } from '../util/serial-queue.ts'
+import type { ArrivalOptions } from './arrival.ts'
+import type { MigrationOptions, Undecided } from './departure.ts'
 import { withDevice, withoutDevice } from './device-lists.ts'
 import { type HandedDescriptors, OwnedDescriptors } from './owned-descriptors.ts'
 import { judgeVmm, type VmmRequest, type VmmState } from './requests.ts'
@@ -37,6 +40,8 @@ export interface VmmOptions {
   readonly outlivesVm?: boolean
   /** Makes one from a snapshot; Vm.restore where absent. */
   restoreVm?(path: string, options: RestoreOptions & VmOptions): Promise<Vm>
+  /** Waits for one from another host; Vm.receiveMigration where absent. */
+  receiveVm?(url: string, options: ArrivalOptions & VmOptions): Promise<Vm>
   /** Makes a machine; Vm.create where absent. */
   createVm?(config: VmConfig, options: { readonly signal: AbortSignal; readonly kvmPath?: string }): Promise<Vm>
 }
@@ -48,8 +53,8 @@ export type VmmEnd = { readonly kind: 'closed' } | VmExit
  * Owns at most one machine from its configuration to its end: what the command line and the API drive. Changes are carried
  * out one at a time in the order they come, reads at any time; a change that fails leaves the state as it was.
  *
- *     absent -- create --> created -- boot --> running <-- pause, resume --> paused
- *        ^                    |  ^------------ shutdown ------'-----------------'
+ *     absent -- create --> created -- boot --> running <-- pause, resume --> paused    (from absent also by a restore, or a
+ *        ^                    |  ^------------ shutdown ------'-----------------'       migration from another host)
  *        '------ delete ------'    (delete of a running machine shuts it down first)
  */
 export class Vmm extends EventEmitter<VmmEvents> implements AsyncDisposable {
@@ -65,6 +70,10 @@ export class Vmm extends EventEmitter<VmmEvents> implements AsyncDisposable {
   #leaving: Vm | undefined
   #closing: Promise<void> | undefined
   readonly #descriptors = new OwnedDescriptors()
+  /** Gives up the wait for a machine from another host. */
+  #receiving: AbortController | undefined
+  /** A migration of which it is not known which side has the machine. */
+  #undecided: Undecided | undefined
 
   constructor(options: VmmOptions = {}) {
     super()
@@ -72,9 +81,10 @@ export class Vmm extends EventEmitter<VmmEvents> implements AsyncDisposable {
   }
 
   get state(): VmmState {
+    if (this.#receiving !== undefined) return 'receiving'
     if (this.#config === undefined) return 'absent'
     const state = this.#vm?.state
-    return state === 'running' || state === 'paused' ? state : 'created'
+    return state === 'running' || state === 'paused' || state === 'moving' ? state : 'created'
   }
 
   /** It has ended, or is about to: changes are refused. */
@@ -213,6 +223,76 @@ export class Vmm extends EventEmitter<VmmEvents> implements AsyncDisposable {
     })
   }
 
+  /**
+   * Moves the machine to another host, at `tcp:HOST:PORT` or `unix:/PATH`; others may ask for things meanwhile. The VMM ends then, as
+   * it does when the machine ends by itself, and has none where it goes on; it keeps one that is to be preserved, paused. Throws
+   * ERR_MIGRATION where the machine stays here, as it was before.
+   */
+  async sendMigration(url: string, options: MigrationOptions = {}): Promise<void> {
+    this.#refuse('send-migration')
+    await this.#existingVm().sendMigration(url, options)
+  }
+
+  /** Waits for a machine from another host. Throws ERR_MIGRATION where nothing comes of it: there is none then. */
+  async receiveMigration(url: string, options: Omit<ArrivalOptions, 'signal'> = {}): Promise<void> {
+    this.#refuse('receive-migration')
+    const receiving = new AbortController()
+    this.#receiving = receiving
+    try {
+      const vm = await this.#receive(url, options, AbortSignal.any([receiving.signal, this.#stop.signal]))
+      this.#config = vm.config
+      this.#given = vm.config
+      this.#follow(vm)
+      this.emit('built', vm)
+      this.#tell('vm', 'migration-receive-finished')
+    } catch (error) {
+      this.#tell('vm', 'migration-receive-failed', { reason: reasonOf(error) })
+      throw error
+    } finally {
+      this.#receiving = undefined
+      this.#undecided = undefined
+    }
+  }
+
+  #receive(url: string, options: ArrivalOptions, signal: AbortSignal): Promise<Vm> {
+    const { kvmPath, receiveVm = Vm.receiveMigration } = this.#options
+    return receiveVm(url, {
+      ...options,
+      ...(kvmPath === undefined ? {} : { kvmPath }),
+      signal,
+      onListening: address => {
+        this.#tell('vm', 'migration-receive-ready', { url: address })
+        options.onListening?.(address)
+      },
+      onStarted: id => this.#tell('vm', 'migration-receive-started', { id }),
+      onDoubt: (undecided, reason) => {
+        this.#undecided = undecided
+        this.#tell('vm', 'migration-in-doubt', { id: undecided.id, reason })
+      },
+    })
+  }
+
+  /** Without effect once the machine may be on the other side. */
+  cancelMigration(): void {
+    this.#receiving?.abort(new TsvmmError('ERR_ABORTED', { operation: 'receive-migration' }))
+    this.#vm?.cancelMigration()
+  }
+
+  /** How far the machine is on its way to another host. */
+  migrationProgress(): MigrationProgress | undefined {
+    return this.#vm?.migrationProgress
+  }
+
+  /**
+   * Decides which side has the machine of a migration where that is in doubt, for this side: `keep` where it is known that the
+   * other one has not got it and never will, `discard` where it has. Throws ERR_MIGRATION_UNKNOWN.
+   */
+  async resolveMigration(id: string, decision: 'keep' | 'discard'): Promise<void> {
+    if (this.#undecided?.id === id) return await this.#undecided.decide(decision)
+    if (this.#vm?.migrationProgress?.id === id) return await this.#vm.resolveMigration(decision)
+    throw new TsvmmError('ERR_MIGRATION_UNKNOWN', { id })
+  }
+
   /** Cuts the power. The configuration is kept: the machine can boot again. */
   shutdown(): Promise<void> {
     return this.#change('shutdown', () => this.#shutDown(this.#existingVm()))
@@ -274,6 +354,15 @@ export class Vmm extends EventEmitter<VmmEvents> implements AsyncDisposable {
     })
   }
 
+  /** Throws what there is to be said of a request that does not fit. */
+  #refuse(request: VmmRequest, details = {}): 'accept' | 'already' {
+    if (this.isClosing) throw new TsvmmError('ERR_ABORTED', { operation: request })
+    const verdict = judgeVmm(request, this.state)
+    if (verdict === 'deny') throw new TsvmmError('ERR_VM_STATE', { operation: request, state: this.state })
+    if (verdict !== 'accept' && verdict !== 'already') throw new TsvmmError(verdict, details)
+    return verdict
+  }
+
   async #delete(): Promise<void> {
     if (this.#vm !== undefined) await this.#shutDown(this.#vm)
     this.#config = undefined
@@ -321,14 +410,15 @@ export class Vmm extends EventEmitter<VmmEvents> implements AsyncDisposable {
       'rebooted',
       'snapshotting',
       'snapshotted',
+      'migration-started',
     ] as const) {
       vm.on(event, () => this.#tell('vm', event))
     }
     vm.on('snapshot-progress', ({ bytesDone, bytesTotal, bytesWritten }) => {
       const counted = { bytes_done: bytesDone, bytes_total: bytesTotal, bytes_written: bytesWritten }
-      const properties = Object.entries(counted).map(([name, value]) => [name, String(value)] as const)
-      this.#tell('vm', 'snapshot-progress', Object.fromEntries(properties))
+      this.#tell('vm', 'snapshot-progress', inWords(counted))
     })
+    this.#followMigration(vm)
     vm.once('exit', exit => this.#onExit(vm, exit))
   }
 
@@ -341,9 +431,28 @@ export class Vmm extends EventEmitter<VmmEvents> implements AsyncDisposable {
   }
 
   /** The guest powered off or crashed, or the person at the terminal asked for the end. */
+  #followMigration(vm: Vm): void {
+    let passes = 0
+    vm.on('migration-progress', progress => {
+      // Once each, as Cloud Hypervisor does.
+      if (progress.passes === passes) return
+      passes = progress.passes
+      this.#tell('vm', 'migration-memory-iteration', inWords({ iteration: passes, bytes_total: progress.bytesTotal }))
+    })
+    vm.on('migration-finished', ({ downtimeMs, totalMs, bytesSent }) => {
+      const counted = { downtime_ms: Math.ceil(downtimeMs), total_ms: Math.ceil(totalMs), bytes_sent: bytesSent }
+      this.#tell('vm', 'migration-finished', inWords(counted))
+    })
+    vm.on('migration-failed', reason => this.#tell('vm', 'migration-failed', { reason: reasonOf(reason) }))
+    vm.on('migration-in-doubt', (id, reason) => this.#tell('vm', 'migration-in-doubt', { id, reason }))
+  }
+
+  /** The guest powered off or crashed, the person at the terminal asked for the end, or another host has it. */
   #onExit(vm: Vm, exit: VmExit): void {
     if (this.#vm !== vm || this.#leaving === vm) return
     this.#vm = undefined
+    // It must not boot here a second time.
+    if (exit.kind === 'moved') this.#config = undefined
     this.#tell('vm', 'shutdown')
     this.emit('vm-exit', exit)
     if (this.#options.outlivesVm !== true && !this.isClosing) this.#end(exit)
@@ -368,6 +477,11 @@ export class Vmm extends EventEmitter<VmmEvents> implements AsyncDisposable {
     if (this.#vm === undefined) throw new TsvmmError('ERR_VM_NOT_RUNNING', {})
     return this.#vm
   }
+}
+
+/** Properties of events are texts. */
+function inWords(numbers: Readonly<Record<string, number>>): Record<string, string> {
+  return Object.fromEntries(Object.entries(numbers).map(([name, value]) => [name, String(value)]))
 }
 
 /** What fails while something else is being reported. */

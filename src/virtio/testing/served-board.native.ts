@@ -86,6 +86,8 @@ export function aServedDisk(content = 'disk content') {
           },
         }),
       closeDisk: () => closeSync(fd),
+      claimDisk: () => {},
+      cedeDisk: async () => {},
     })
   })
   return {

@@ -1,4 +1,6 @@
+import { once } from 'node:events'
 import { writeSync } from 'node:fs'
+import { Socket } from 'node:net'
 import * as z from 'zod/mini'
 import type { VmConfig } from '../../config/vm-config.ts'
 import { AcpiPciHotplug } from '../../devices/acpi-pci-hotplug.ts'
@@ -7,14 +9,28 @@ import type { BuildOptions, BuiltMachine, MachineBuilder, MachineEvents, Termina
 import { DeviceHotplug, type NewDevice, type PluggedDevice } from '../../machine/hotplug.ts'
 import { Machine } from '../../machine/machine.ts'
 import type { RamImageWriter } from '../../memory/ram-image.ts'
+import type { RamReceiver, RamReceiverOptions, RamSender, RamSenderOptions } from '../../memory/ram-transfer.ts'
+import { ownSpeaker, type Speaker } from '../../migration/negotiation.ts'
 import { saved, stateless } from '../../state/carried.ts'
 import type { Component } from '../../state/component.ts'
 import { defineState } from '../../state/schema.ts'
+import type { ArrivalOptions } from '../arrival.ts'
 import type { CloneOptions, ForkOptions } from '../fork.ts'
 import type { RestoreOptions } from '../restore.ts'
 import { Vm, type VmOptions } from '../vm.ts'
 
-export type FakeStep = 'build' | 'plug' | 'load' | 'save' | 'pause' | 'resume' | 'reset' | 'close'
+export type FakeStep =
+  | 'build'
+  | 'plug'
+  | 'load'
+  | 'save'
+  | 'send'
+  | 'pause'
+  | 'resume'
+  | 'reset'
+  | 'claim'
+  | 'cede'
+  | 'close'
 
 /** Makes machines without a hypervisor; tests see what was done to them and let steps fail or wait. */
 export class FakeMachines {
@@ -24,11 +40,15 @@ export class FakeMachines {
   readonly failing = new Set<FakeStep>()
   /** Awaited by every step that can wait. */
   delay: Promise<void> | undefined
+  /** Awaited by these steps. */
+  readonly delays = new Map<FakeStep, Promise<void>>()
   /** Those of the newest machine: the guest's power-off, reboot and crash. */
   events: MachineEvents | undefined
   /** Of the newest machine: what its guest sees and does of hotplug. */
   controller = new AcpiPciHotplug()
   configs: VmConfig[] = []
+  /** Of the state of the machines that are made. */
+  registerVersion = 1
   /** How the newest machine was built. */
   options: BuildOptions = {}
   /** Called with each step that is done. */
@@ -54,11 +74,15 @@ export class FakeMachines {
   forkVm = (vm: Vm, count: number, options: ForkOptions & VmOptions = {}): Promise<Vm[]> =>
     vm.forkWith(this.#build, count, options)
 
+  receiveVm = (url: string, options: ArrivalOptions & VmOptions): Promise<Vm> =>
+    Vm.receiveWith(this.#build, url, options)
+
   createVm = (config: VmConfig, options: { readonly signal: AbortSignal }): Promise<Vm> =>
     Vm.createWith(this.#build, config, options)
 
   async step(name: FakeStep): Promise<void> {
     await this.delay
+    await this.delays.get(name)
     this.stepNow(name)
   }
 
@@ -81,7 +105,7 @@ class FakeMachine implements BuiltMachine {
     this.#machines = machines
     this.terminals = new Map(config.serial.mode === 'Pty' ? [['serial', '/dev/pts/0']] : [])
     this.components.add(new FakeDevice(machines))
-    this.components.add(new FakeRegister())
+    this.components.add(new FakeRegister(machines.registerVersion))
     this.hotplug = this.components.add(
       new DeviceHotplug({
         ...{ components: this.components, controller: machines.controller },
@@ -109,10 +133,16 @@ class FakeMachine implements BuiltMachine {
       const step = () => this.#machines.step('save')
       return new FakeImageWriter(fd, step)
     },
+    createSender: (options: RamSenderOptions) => new FakeRamSender(options, () => this.#machines.step('send')),
+    createReceiver: (options: RamReceiverOptions) => new FakeRamReceiver(options),
   }
 
   describeCpu() {
     return { architecture: 'aarch64' } as const
+  }
+
+  async describeRunningCpu() {
+    return this.describeCpu()
   }
 
   skipPause(): void {
@@ -123,9 +153,15 @@ class FakeMachine implements BuiltMachine {
     this.#machines.steps.push('new-generation')
   }
 
+  moved(): void {
+    this.#machines.steps.push('moved')
+  }
+
   load(): Promise<void> {
     return this.#machines.step('load')
   }
+
+  throttle(): void {}
 
   pressPowerButton(): void {
     this.#machines.steps.push('power-button')
@@ -182,22 +218,40 @@ class FakeImageWriter implements RamImageWriter {
   close(): void {}
 }
 
+const fakeRegisterState = defineState(
+  'fake-register',
+  z.strictObject({ large: z.bigint(), bytes: z.instanceof(Uint8Array) }),
+)
+/** As a later release may have it. */
+const laterRegisterState = fakeRegisterState.next(z.strictObject({ value: z.bigint() }), {
+  up: ({ large }) => ({ value: large }),
+  down: ({ value }) => ({ large: value, bytes: Uint8Array.of(1, 255) }),
+})
+
+/** What a side of a migration of such machines speaks, as of that version of their state. */
+export function fakeSpeaker(version = 1): Speaker {
+  return ownSpeaker([version === 1 ? fakeRegisterState : laterRegisterState])
+}
+
+const registerValue = { large: 2n ** 63n, bytes: Uint8Array.of(1, 255) }
+
 /** A component with a state. */
 class FakeRegister implements Component {
   readonly name = 'fake-register'
-  readonly #value = { large: 2n ** 63n, bytes: Uint8Array.of(1, 255) }
-  readonly state = saved({ schema: fakeRegisterState, save: () => this.#value, load: () => {} })
+  readonly state: Component['state']
+
+  constructor(version: number) {
+    this.state =
+      version === 1
+        ? saved({ schema: fakeRegisterState, save: () => registerValue, load: () => {} })
+        : saved({ schema: laterRegisterState, save: () => ({ value: registerValue.large }), load: () => {} })
+  }
 
   async pause(): Promise<void> {}
   resume(): void {}
   reset(): void {}
   async close(): Promise<void> {}
 }
-
-const fakeRegisterState = defineState(
-  'fake-register',
-  z.strictObject({ large: z.bigint(), bytes: z.instanceof(Uint8Array) }),
-)
 
 /** A device in its slot. */
 class FakePlug implements PluggedDevice {
@@ -241,7 +295,86 @@ class FakeDevice implements Component {
     this.#machines.stepNow('reset')
   }
 
+  claim(): void {
+    this.#machines.stepNow('claim')
+  }
+
+  cede(): Promise<void> {
+    return this.#machines.step('cede')
+  }
+
   close(): Promise<void> {
     return this.#machines.step('close')
+  }
+}
+
+/** Sends the numbers of passes instead of pages. */
+class FakeRamSender implements RamSender {
+  readonly #sockets: readonly Socket[]
+  readonly #step: () => Promise<void>
+
+  constructor({ sockets }: RamSenderOptions, step: () => Promise<void>) {
+    this.#sockets = sockets.map(fd => new Socket({ fd }))
+    for (const socket of this.#sockets) socket.on('error', () => {})
+    this.#step = step
+  }
+
+  async send(): Promise<void> {
+    await this.#step()
+    await Promise.all(
+      this.#sockets.map(async socket => {
+        socket.write('p')
+        const [answer] = await Promise.race([once(socket, 'data'), once(socket, 'close')])
+        if (!Buffer.isBuffer(answer)) throw new Error('the receiver of the memory has gone')
+      }),
+    )
+  }
+
+  counters() {
+    return {
+      ...{ pagesDone: 1, pagesTotal: 1, zeroPages: 0, samePages: 0, deltaPages: 0, wholePages: 1, bytesSent: ramBytes },
+    }
+  }
+
+  setLimit(): void {}
+
+  cut(): void {
+    for (const socket of this.#sockets) socket.destroy()
+  }
+
+  close(): void {
+    this.cut()
+  }
+}
+
+class FakeRamReceiver implements RamReceiver {
+  readonly #sockets: readonly Socket[]
+
+  constructor({ sockets, onPass, onFailure }: RamReceiverOptions) {
+    this.#sockets = sockets.map(fd => new Socket({ fd }))
+    const passes = new Map<Socket, number>()
+    let hasFailed = false
+    for (const socket of this.#sockets) {
+      passes.set(socket, 0)
+      socket.on('error', () => {})
+      socket.on('data', () => {
+        const pass = (passes.get(socket) ?? 0) + 1
+        passes.set(socket, pass)
+        if ([...passes.values()].every(each => each >= pass)) onPass(pass)
+        socket.write('a')
+      })
+      socket.on('close', () => {
+        if (!hasFailed) onFailure(new Error('the sender of the memory has gone'))
+        hasFailed = true
+      })
+    }
+  }
+
+  counters() {
+    return { bytesReceived: ramBytes, pagesReceived: 1 }
+  }
+
+  close(): void {
+    for (const socket of this.#sockets) socket.removeAllListeners('close').destroy()
   }
 }

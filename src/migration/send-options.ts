@@ -1,0 +1,41 @@
+import { availableParallelism } from 'node:os'
+
+/** How a machine is moved, for its source. */
+export interface SendOptions {
+  /** The longest that the machine may stand still; 300. */
+  readonly downtimeMs?: number
+  /** After that it is moved whatever the pause, or stays; an hour. */
+  readonly timeoutMs?: number
+  /** `cancel` where absent. */
+  readonly atTimeout?: 'cancel' | 'cut-over'
+  /** For memory, 1 to 128; as many as there are processors, at most 4. */
+  readonly connections?: number
+  /** All connections together; 0, where absent: as fast as can be. */
+  readonly bytesPerSecond?: number
+  /** The most that vCPUs may be slowed down by so that it comes to an end, in percent; 99. 0: not at all. */
+  readonly mostThrottlePercent?: number
+  /** How much of what was sent is kept to send changes only; an eighth of the RAM, at most 256 MiB. */
+  readonly deltaBytes?: number
+  /** A peer from which nothing came for so long is gone; 10 s. */
+  readonly peerTimeoutMs?: number
+  /** How long the source tries to meet a destination again that may have the machine; 5 min. */
+  readonly resolveMs?: number
+  /** Gives it up, as long as that can be. */
+  readonly signal?: AbortSignal
+}
+
+export type SendSettings = Required<Omit<SendOptions, 'signal'>>
+
+const mostDefaultConnections = 4
+const mostDefaultDeltaBytes = 256 * 1024 * 1024
+
+/** With all that is not said, for a machine with so much RAM. */
+export function withDefaults({ signal, ...options }: SendOptions, ramBytes: number): SendSettings {
+  return {
+    ...{ downtimeMs: 300, timeoutMs: 3_600_000, atTimeout: 'cancel', bytesPerSecond: 0, mostThrottlePercent: 99 },
+    connections: Math.min(mostDefaultConnections, availableParallelism()),
+    deltaBytes: Math.min(mostDefaultDeltaBytes, Math.floor(ramBytes / 8)),
+    ...{ peerTimeoutMs: 10_000, resolveMs: 300_000 },
+    ...options,
+  }
+}

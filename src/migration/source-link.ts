@@ -1,0 +1,112 @@
+import { setTimeout as delay } from 'node:timers/promises'
+import { portable } from '../config/settle.ts'
+import { withoutDefaults } from '../config/without-defaults.ts'
+import { reasonOf } from '../util/errors.ts'
+import type { MigrationAddress } from './addresses.ts'
+import { Channel } from './channel.ts'
+import { closeSocket, dial, socketOf } from './connections.native.ts'
+import { migrationError } from './error.ts'
+import type { DepartingMachine } from './machines.ts'
+import { newestVersions, refuseUnreadable, type Speaker } from './negotiation.ts'
+import { protocolFeatures } from './protocol.ts'
+import { rehearseSave } from './rehearsal.ts'
+import type { SendSettings } from './send-options.ts'
+
+const firstWaitMs = 50
+const longestWaitMs = 5_000
+
+/** The source's connections to the destination. */
+export class SourceLink {
+  readonly #address: MigrationAddress
+  readonly #id: string
+  readonly #settings: SendSettings
+
+  constructor(address: MigrationAddress, id: string, settings: SendSettings) {
+    this.#address = address
+    this.#id = id
+    this.#settings = settings
+  }
+
+  /** The control connection. Throws ERR_MIGRATION, and the signal's reason. */
+  async connect(signal: AbortSignal): Promise<Channel> {
+    const fd = await dial(this.#address, { role: 'control', number: 0, id: this.#id }, signal)
+    return new Channel(socketOf(fd), { peerTimeoutMs: this.#settings.peerTimeoutMs })
+  }
+
+  /**
+   * Both sides say what they speak, and the destination whether it takes the machine.
+   * Throws ERR_MIGRATION with the reason of the side that refuses, and the signal's reason.
+   */
+  async agree(channel: Channel, machine: DepartingMachine, speaker: Speaker, signal: AbortSignal): Promise<void> {
+    const { protocol, software, schemas } = speaker
+    channel.send({
+      ...{ type: 'hello', protocol: { ...protocol }, software, features: [...protocolFeatures] },
+      ...{ architecture: process.arch, schemas: newestVersions(schemas) },
+    })
+    const welcome = await answerOf(channel, 'welcome', signal)
+    refuseOld(machine, welcome.schemas)
+    const { config, ram } = machine
+    channel.send({
+      ...{ type: 'machine', config: withoutDefaults(portable(config)), cpu: await machine.describeCpu() },
+      ranges: ram.ranges.map(({ guestAddress, sizeBytes }) => ({ guestAddress, sizeBytes })),
+      ...{ connections: this.#settings.connections },
+    })
+    const { records } = await answerOf(channel, 'accepted', signal)
+    channel.trust()
+    await rehearse(machine, records)
+  }
+
+  /** Descriptors of the connections for memory. */
+  async openMemory(signal: AbortSignal): Promise<number[]> {
+    const dials = Array.from({ length: this.#settings.connections }, (_, number) => {
+      return dial(this.#address, { role: 'memory', number, id: this.#id }, signal)
+    })
+    const made = await Promise.allSettled(dials)
+    const sockets = made.flatMap(each => (each.status === 'fulfilled' ? [each.value] : []))
+    const failed = made.find(each => each.status === 'rejected')
+    if (failed === undefined) return sockets
+    for (const fd of sockets) closeSocket(fd)
+    throw failed.reason
+  }
+
+  /** The control connection again, as soon as the destination is there, for as long as it is worth while. */
+  async reconnect(isWorthwhile: () => boolean): Promise<Channel | undefined> {
+    const deadline = performance.now() + this.#settings.resolveMs
+    const never = new AbortController().signal
+    for (let waitMs = firstWaitMs; performance.now() < deadline; waitMs = Math.min(2 * waitMs, longestWaitMs)) {
+      await delay(waitMs, undefined, { ref: false })
+      if (!isWorthwhile()) return undefined
+      const channel = await this.connect(never).catch(() => undefined)
+      if (channel !== undefined) return channel
+    }
+    return undefined
+  }
+}
+
+function refuseOld({ components }: DepartingMachine, known: Readonly<Record<string, number>>): void {
+  try {
+    refuseUnreadable(components, known)
+  } catch (cause) {
+    throw migrationError(`the destination is too old: ${reasonOf(cause)}`, cause)
+  }
+}
+
+async function rehearse({ components }: DepartingMachine, records: Uint8Array): Promise<void> {
+  try {
+    await rehearseSave(components, records)
+  } catch (cause) {
+    throw migrationError(`the destination cannot take it: ${reasonOf(cause)}`, cause)
+  }
+}
+
+async function answerOf<Type extends 'welcome' | 'accepted'>(channel: Channel, type: Type, signal: AbortSignal) {
+  const aborted = Promise.withResolvers<never>()
+  const onAbort = () => aborted.reject(signal.reason)
+  signal.addEventListener('abort', onAbort, { once: true })
+  try {
+    signal.throwIfAborted()
+    return await Promise.race([channel.expect(type), aborted.promise])
+  } finally {
+    signal.removeEventListener('abort', onAbort)
+  }
+}

@@ -1,0 +1,268 @@
+import { encodeRecords } from '../snapshot/state-file.ts'
+import { refusePinned, saveAll } from '../state/walk.ts'
+import { reasonOf, TsvmmError } from '../util/errors.ts'
+import { randomBytes } from '../util/random.ts'
+import { SerialQueue } from '../util/serial-queue.ts'
+import type { MigrationAddress } from './addresses.ts'
+import { type Channel, ConnectionLost } from './channel.ts'
+import { MemoryCopy } from './copy.ts'
+import { migrationError } from './error.ts'
+import { type SourceAction, type SourceInput, type SourceState, sourceGreeting, sourceStep } from './handover.ts'
+import type { DepartingMachine } from './machines.ts'
+import type { Speaker } from './negotiation.ts'
+import type { MigrationProgress, MigrationReport } from './progress.ts'
+import type { Message } from './protocol.ts'
+import { type SendOptions, type SendSettings, withDefaults } from './send-options.ts'
+import { SourceLink } from './source-link.ts'
+
+export interface SourceEvents {
+  /** The destination takes the machine, and its memory is on its way. */
+  onStarted?(): void
+  onProgress?(progress: MigrationProgress): void
+  /** Either side may have it, for this reason: until they meet again, or decide() is called. */
+  onDoubt?(reason: string): void
+}
+
+const progressMs = 250
+
+/** The source of a migration: from the first connection until the destination has the machine, or this side keeps it. */
+export class MigrationSource {
+  readonly id = Buffer.from(randomBytes(16)).toString('hex')
+  readonly #machine: DepartingMachine
+  readonly #speaker: Speaker
+  readonly #settings: SendSettings
+  readonly #events: SourceEvents
+  readonly #link: SourceLink
+  readonly #begunMs = performance.now()
+  readonly #outcome = Promise.withResolvers<MigrationReport>()
+  /** Gives up what goes before the machine is offered. */
+  readonly #stop = new AbortController()
+  readonly #changes = new SerialQueue()
+  #ticker: NodeJS.Timeout | undefined
+  #state: SourceState = 'moving'
+  #phase: MigrationProgress['phase'] = 'connecting'
+  #channel: Channel | undefined
+  #copy: MemoryCopy | undefined
+  #pausedAtMs = 0
+
+  constructor(
+    machine: DepartingMachine,
+    address: MigrationAddress,
+    speaker: Speaker,
+    options: SendOptions,
+    events: SourceEvents = {},
+  ) {
+    this.#machine = machine
+    this.#speaker = speaker
+    this.#settings = withDefaults(
+      options,
+      machine.ram.ranges.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0),
+    )
+    this.#events = events
+    this.#link = new SourceLink(address, this.id, this.#settings)
+  }
+
+  get progress(): MigrationProgress {
+    const nothing = { passes: 0, bytesDone: 0, bytesTotal: 0, bytesSent: 0, bytesPerSecond: 0, dirtyBytesPerSecond: 0 }
+    return {
+      ...{ phase: this.#phase, id: this.id, elapsedMs: performance.now() - this.#begunMs },
+      ...(this.#copy?.progress ?? { ...nothing, throttlePercent: 0 }),
+    }
+  }
+
+  /**
+   * Once. Resolves when the destination has the machine. Throws ERR_MIGRATION, or the reason that cancel() was given, where it
+   * stays here, as it was before. Pending while that is in doubt.
+   */
+  run(): Promise<MigrationReport> {
+    // What fails beyond all that is foreseen, as letting the machine go on, is told, too.
+    this.#run().catch((error: unknown) => this.#outcome.reject(error))
+    return this.#outcome.promise
+  }
+
+  /** Without effect once the destination may have the machine. */
+  cancel(reason: unknown): void {
+    this.#hear('cancel', reason)
+  }
+
+  /**
+   * In doubt: `keep` where it is known that the destination has not the machine and never will, `discard` where it has it.
+   * Throws ERR_VM_STATE where nothing is in doubt, ERR_DISK_LOCKED where somebody else has a disk of it.
+   */
+  decide(decision: 'keep' | 'discard'): Promise<void> {
+    return this.#changes.run(async () => {
+      if (this.#state !== 'committed') {
+        throw new TsvmmError('ERR_VM_STATE', { operation: `${decision} it`, state: 'not in doubt' })
+      }
+      if (decision === 'keep') await this.#machine.claim()
+      await this.#perform(decision, migrationError('it was decided to keep the machine'))
+    })
+  }
+
+  async #run(): Promise<void> {
+    this.#ticker = setInterval(() => this.#events.onProgress?.(this.progress), progressMs)
+    this.#ticker.unref()
+    try {
+      await this.#move()
+      await this.#offer()
+    } catch (error) {
+      const input = error instanceof ConnectionLost ? 'lost' : 'cancel'
+      await this.#perform(input, this.#stop.signal.aborted ? this.#stop.signal.reason : error)
+    }
+  }
+
+  /** All that is done while the machine runs. */
+  async #move(): Promise<void> {
+    const { signal } = this.#stop
+    const machine = this.#machine
+    refusePinned(machine.components)
+    const channel = await this.#link.connect(signal)
+    this.#channel = channel
+    await this.#link.agree(channel, machine, this.#speaker, signal)
+    this.#listen(channel)
+    const { peerTimeoutMs, deltaBytes, bytesPerSecond } = this.#settings
+    const sockets = await this.#link.openMemory(signal)
+    const sender = machine.ram.createSender({ sockets, stallMs: peerTimeoutMs, deltaBytes, bytesPerSecond })
+    this.#copy = new MemoryCopy(machine, sender, this.#settings, (number, pages) => {
+      channel.send({ type: 'pass', number, pages })
+      this.#events.onProgress?.(this.progress)
+    })
+    this.#phase = 'copying'
+    this.#events.onStarted?.()
+    await this.#copy.run(signal)
+  }
+
+  /** The machine stands still; the last of its memory and its state go over side by side. */
+  async #offer(): Promise<void> {
+    const isPaused = await this.#machine.leave()
+    this.#pausedAtMs = performance.now()
+    this.#stop.signal.throwIfAborted()
+    this.#phase = 'handing-over'
+    await this.#perform('offer', undefined)
+    // From here on what fails is an input like any other.
+    try {
+      const rest = this.#copy?.finish(this.#stop.signal)
+      rest?.sent.catch((error: unknown) => this.#hear('cancel', error))
+      const records = encodeRecords(saveAll(this.#machine.components))
+      const pausedMs = performance.now() - this.#pausedAtMs
+      this.#channel?.send({ type: 'state', pass: rest?.pass ?? 1, records, isPaused, pausedMs })
+    } catch (error) {
+      this.#hear('cancel', error)
+    }
+  }
+
+  /** Hears what the destination says, until the connection ends. */
+  #listen(channel: Channel): void {
+    const listen = async () => {
+      for (;;) this.#hearMessage(await channel.receive())
+    }
+    listen().catch((error: unknown) => {
+      if (this.#channel === channel) this.#hear('lost', error)
+    })
+  }
+
+  #hearMessage(message: Message): void {
+    switch (message.type) {
+      case 'ready':
+      case 'owned':
+        this.#hear(message.type, undefined)
+        return
+      case 'failed':
+      case 'returned':
+        this.#hear(message.type, migrationError(`the destination gives up: ${message.reason}`))
+        return
+      default:
+        this.#channel?.close()
+    }
+  }
+
+  #hear(input: SourceInput, reason: unknown): void {
+    if (this.#state === 'moving') {
+      this.#stop.abort(reason)
+      return
+    }
+    this.#changes.run(() => this.#perform(input, reason)).catch((error: unknown) => this.#outcome.reject(error))
+  }
+
+  async #perform(given: SourceInput, reason: unknown): Promise<void> {
+    const input = given === 'ready' && this.#state === 'offered' ? await this.#prepareCommit() : given
+    const before = this.#state
+    const { state, actions } = sourceStep(before, input)
+    this.#state = state
+    for (const action of actions) await this.#act(action, reason)
+    if (state === before || state === 'offered' || state === 'committed') return
+    clearInterval(this.#ticker)
+    this.#copy?.close()
+    if (state === 'moved') this.#outcome.resolve(this.#report())
+    else this.#outcome.reject(asMigrationError(reason))
+    // That the destination has heard who has the machine is worth only so much.
+    if (state === 'kept') setTimeout(() => this.#channel?.close(), this.#settings.resolveMs).unref()
+    else this.#sayGoodbye()
+  }
+
+  #sayGoodbye(): void {
+    this.#channel?.send({ type: 'bye' })
+    this.#channel?.close()
+  }
+
+  /** What was written to its disks is on them, and they are given away, before anything is said that cannot be taken back. */
+  async #prepareCommit(): Promise<SourceInput> {
+    try {
+      await this.#machine.cede()
+      return 'ready'
+    } catch (error) {
+      await this.#machine.claim()
+      this.#hear('cancel', migrationError(`its disks cannot be given away: ${reasonOf(error)}`, error))
+      return 'offer'
+    }
+  }
+
+  async #act(action: SourceAction, reason: unknown): Promise<void> {
+    switch (action) {
+      case 'release-locks':
+      case 'take-locks':
+        // They are released by now, and are taken by the machine that goes on.
+        return
+      case 'send-commit':
+        this.#channel?.send({ type: 'commit' })
+        return
+      case 'send-abort':
+        this.#channel?.send({ type: 'abort', reason: reasonOf(reason) })
+        return
+      case 'go-on':
+        this.#copy?.close()
+        await this.#machine.stay()
+        return
+      case 'dial':
+        void this.#redial(reason)
+        return
+      case 'close':
+      case 'stay-paused':
+        // Goodbye is said in the end.
+        return
+    }
+  }
+
+  /** Meets the destination again, and says what was said last. */
+  async #redial(reason: unknown): Promise<void> {
+    if (this.#state === 'committed') {
+      this.#phase = 'in-doubt'
+      this.#events.onDoubt?.(reasonOf(reason))
+    }
+    const channel = await this.#link.reconnect(() => sourceGreeting(this.#state) !== undefined)
+    if (channel === undefined) return
+    this.#channel = channel
+    this.#listen(channel)
+    if (sourceGreeting(this.#state) === 'commit') channel.send({ type: 'commit' })
+    else channel.send({ type: 'abort', reason: 'the source has kept the machine' })
+  }
+
+  #report(): MigrationReport {
+    const { passes, bytesSent, elapsedMs } = this.progress
+    return { passes, totalMs: elapsedMs, downtimeMs: performance.now() - this.#pausedAtMs, bytesSent }
+  }
+}
+
+function asMigrationError(reason: unknown): unknown {
+  return reason instanceof ConnectionLost ? migrationError(`the connection is lost: ${reason.message}`, reason) : reason
+}

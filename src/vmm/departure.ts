@@ -1,0 +1,100 @@
+import type { VmConfig } from '../config/vm-config.ts'
+import type { BuiltMachine } from '../machine/build.ts'
+import { stateSchemas } from '../machine/state-schemas.ts'
+import { parseMigrationAddress } from '../migration/addresses.ts'
+import type { DepartingMachine } from '../migration/machines.ts'
+import { ownSpeaker, type Speaker } from '../migration/negotiation.ts'
+import type { MigrationProgress, MigrationReport } from '../migration/progress.ts'
+import type { SendOptions } from '../migration/send-options.ts'
+import { MigrationSource } from '../migration/source.ts'
+import type { Lineage } from '../snapshot/lineage.ts'
+
+export interface MigrationOptions extends SendOptions {
+  /** It stays here, paused, once the destination has it; it can go on only when that has ended. */
+  readonly preserve?: boolean
+  /** The other host takes it, and its memory is on its way. */
+  readonly onStarted?: () => void
+  /** What this side speaks; what this release does where absent. */
+  readonly speaker?: Speaker
+}
+
+/** A side of a migration that a person can decide for, where it is in doubt which side has the machine. */
+export interface Undecided {
+  readonly id: string
+  decide(decision: 'keep' | 'discard'): Promise<void>
+}
+
+/** What a machine lends to its migration. */
+export interface DepartingVm {
+  readonly config: VmConfig
+  readonly machine: BuiltMachine
+  readonly lineage: Lineage
+  isPaused(): boolean
+  /** Whether it was paused. */
+  leave(): Promise<boolean>
+  stay(): Promise<void>
+  claim(): Promise<void>
+  cede(): Promise<void>
+  onStarted(): void
+  onProgress(progress: MigrationProgress): void
+  onDoubt(id: string, reason: string): void
+}
+
+/** A machine on its way to another host. */
+export class Departure implements Undecided {
+  readonly #source: MigrationSource
+
+  /** Throws ERR_MIGRATION_ADDRESS. */
+  constructor(vm: DepartingVm, url: string, { speaker = ownSpeaker(stateSchemas), ...options }: MigrationOptions) {
+    const { machine } = vm
+    const departing: DepartingMachine = {
+      ...{ config: vm.config, components: machine.components.components, ram: machine.ram, lineage: vm.lineage },
+      describeCpu: async () => (vm.isPaused() ? machine.describeCpu() : await machine.describeRunningCpu()),
+      throttle: percent => machine.throttle(percent),
+      leave: () => vm.leave(),
+      stay: () => vm.stay(),
+      claim: () => vm.claim(),
+      cede: () => vm.cede(),
+    }
+    this.#source = new MigrationSource(departing, parseMigrationAddress(url), speaker, options, {
+      onStarted: () => vm.onStarted(),
+      onProgress: progress => vm.onProgress(progress),
+      onDoubt: reason => vm.onDoubt(this.id, reason),
+    })
+  }
+
+  get id(): string {
+    return this.#source.id
+  }
+
+  get progress(): MigrationProgress {
+    return this.#source.progress
+  }
+
+  async run({ signal }: SendOptions): Promise<MigrationReport> {
+    signal?.throwIfAborted()
+    const onAbort = () => this.cancel(signal?.reason)
+    signal?.addEventListener('abort', onAbort, { once: true })
+    try {
+      return await this.#source.run()
+    } finally {
+      signal?.removeEventListener('abort', onAbort)
+    }
+  }
+
+  /** Without effect once the destination may have the machine. */
+  cancel(reason: unknown): void {
+    this.#source.cancel(reason)
+  }
+
+  /** The machine is gone here, wherever it may be. */
+  abandon(reason: unknown): void {
+    this.cancel(reason)
+    // Where nothing is in doubt there is nothing to decide.
+    this.#source.decide('discard').catch(() => {})
+  }
+
+  decide(decision: 'keep' | 'discard'): Promise<void> {
+    return this.#source.decide(decision)
+  }
+}

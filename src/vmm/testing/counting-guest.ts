@@ -1,0 +1,24 @@
+import { buildElf, word } from '../../boot/testing/elf-builder.ts'
+
+/** Where it counts, in 32 bits. */
+export const counterAddress = 0x20_0000
+const codeAddress = 0x10_0000
+
+/**
+ * A kernel for tests that any KVM can run: it counts in memory for ever, and writes to the debug port at every 4096th step.
+ */
+export function countingKernel(): Uint8Array {
+  const code = [
+    ...[0xb9, 0x00, 0x00, 0x20, 0x00], // mov ecx, counterAddress
+    ...[0xff, 0x01], // inc dword [ecx]
+    ...[0x66, 0xf7, 0x01, 0xff, 0x0f], // test word [ecx], 4095
+    ...[0x75, 0xf7], // jnz inc
+    ...[0x8a, 0x41, 0x01], // mov al, [ecx + 1]
+    ...[0xe6, 0x80], // out 0x80, al
+    ...[0xeb, 0xf0], // jmp inc
+  ]
+  return buildElf({
+    segments: [{ address: codeAddress, contents: Uint8Array.from(code) }],
+    notes: [{ contents: word(codeAddress) }],
+  })
+}
