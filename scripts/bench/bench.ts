@@ -6,6 +6,8 @@ import { benchClone } from './clone.ts'
 import { benchExits } from './exits.ts'
 import { debianGuest, guestFixtures, makeGuestFixtures } from './guest.ts'
 import { runInLab } from './lab.ts'
+import { benchMigration, writingInit } from './migration.ts'
+import { migrationSubjects } from './migration-subjects.ts'
 import { benchNet } from './net.ts'
 import { benchPhases } from './phases.ts'
 import { printReport, Samples, saveReport } from './report.ts'
@@ -15,7 +17,7 @@ import { benchStartup } from './startup.ts'
 import { type Subject, subjects } from './subjects.ts'
 import { tickingInit } from './ticks.ts'
 
-const usage = `usage: npm run bench -- boot|block|net|snapshot|clone|exits|startup [--runs N] [--json FILE] [--phases] [--format F] [--in-place]
+const usage = `usage: npm run bench -- boot|block|net|snapshot|clone|migration|exits|startup [--runs N] [--json FILE] [--phases] [--format F] [--in-place]
   --phases    of boot: where the time of tsvmm's own boot goes
   --format    of block: ${Object.keys(blockImages).join(', ')} [raw]
   --in-place  not in the nested lab, whatever this machine's KVM is worth
@@ -62,6 +64,14 @@ const benchmarks: Readonly<Record<string, Benchmark>> = {
   clone: {
     needsKvm: true,
     run: async (runs, samples) => benchClone(debianGuest(await guestFixtures(), 'quiet panic=-1'), runs, samples),
+  },
+  migration: {
+    needsKvm: true,
+    async run(runs, samples) {
+      const fixtures = await guestFixtures()
+      const guestOf = (rate: number) => debianGuest(fixtures, `quiet panic=-1 ${writingInit(rate)}`)
+      await benchMigration(migrationSubjects(subjects(process.env)), guestOf, runs, samples)
+    },
   },
   exits: { needsKvm: true, run: benchExits },
   startup: { needsKvm: false, run: benchStartup },

@@ -19,6 +19,18 @@ export class HttpControl implements Disposable {
     await until(() => this.send('GET', path))
   }
 
+  /** Waits until nobody answers there any more. */
+  async gone(path: string): Promise<void> {
+    for (;;) {
+      try {
+        await this.send('GET', path)
+      } catch {
+        return
+      }
+      await delay(pollMs)
+    }
+  }
+
   send(method: 'GET' | 'PUT' | 'PATCH', path: string, body?: object): Promise<void> {
     return new Promise((resolve, reject) => {
       const headers = body === undefined ? {} : { 'content-type': 'application/json' }
