@@ -53,11 +53,14 @@ export class TcpDialogue implements AsyncDisposable {
     socket.setTimeout(0)
     socket.on('error', error => this.errors.push(String(error)))
     socket.on('end', () => this.errors.push('the guest ended the connection'))
-    createInterface({ input: socket }).on('line', line => {
+    const lines = createInterface({ input: socket })
+    lines.on('line', line => {
       this.#lines += 1
       if (line !== String(this.#lines)) this.errors.push(`line ${line} came back as the ${this.#lines}th`)
       socket.write(`${this.#lines + inFlight}\n`)
     })
+    // That of the socket again.
+    lines.on('error', () => {})
     socket.write(Array.from({ length: inFlight }, (_, index) => `${index + 1}\n`).join(''))
   }
 

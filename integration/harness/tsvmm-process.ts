@@ -9,8 +9,8 @@ export interface ExitStatus {
   readonly stderr: string
 }
 
-function launch(args: readonly string[]) {
-  return execa(program, args, {
+function launch([file, ...args]: readonly [string, ...string[]]) {
+  return execa(file, args, {
     reject: false,
     buffer: { stdout: false },
     stdin: 'pipe',
@@ -22,8 +22,10 @@ export class TsvmmProcess implements AsyncDisposable {
   readonly console: GuestConsole
   readonly #process: ReturnType<typeof launch>
 
-  constructor(args: readonly string[]) {
-    this.#process = launch(args)
+  /** `through`: a program, with its arguments, that becomes the one that is named behind them. */
+  constructor(args: readonly string[], through: readonly string[] = []) {
+    const [first = program, ...others] = through
+    this.#process = launch([first, ...others, ...(through.length === 0 ? [] : [program]), ...args])
     this.console = new GuestConsole(this.#process.stdout, this.#process.stdin, () => this.#epilogue())
   }
 

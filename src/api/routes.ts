@@ -1,9 +1,17 @@
 import * as z from 'zod/mini'
 import type { DeviceList } from '../config/device-ids.ts'
 import { asJson } from '../util/as-json.ts'
-import { TsvmmError } from '../util/errors.ts'
+import { reasonOf, TsvmmError } from '../util/errors.ts'
 import { describeIssue, seldomChecked } from '../util/issues.ts'
+import { migrationInfo } from '../vmm/vm-info.ts'
 import type { Vmm } from '../vmm/vmm.ts'
+import {
+  receiveMigrationSchema,
+  receiveRequest,
+  resolveMigrationSchema,
+  sendMigrationSchema,
+  sendRequest,
+} from './migration-requests.ts'
 import { openApi } from './openapi.ts'
 import { withoutUnknown } from './read-config.ts'
 import type { RequestDescriptors } from './request-descriptors.ts'
@@ -13,8 +21,8 @@ import {
   deviceSchema,
   inspectionSchema,
   inspectSchema,
+  migrationProgressSchema,
   pingSchema,
-  receiverSchema,
   removeDeviceSchema,
   resizeDiskSchema,
   resizeSchema,
@@ -222,6 +230,60 @@ export const routes: readonly Route[] = [
       return vmm.restore(path, options, handed)
     },
   },
+  {
+    ...{ method: 'PUT', path: '/vm.send-migration', summary: 'Moves the machine to another host while it runs' },
+    failure: 'The VM could not be migrated',
+    request: sendMigrationSchema,
+    run: async ({ vmm, warn }, body) => {
+      const { url, options, waits } = sendRequest(sendMigrationSchema.parse(body, seldomChecked))
+      const started = Promise.withResolvers<void>()
+      const sent = vmm.sendMigration(url, { ...options, onStarted: started.resolve })
+      if (waits) return await sent
+      // Clients that do not wait look at events and vm.info.
+      sent.catch((error: unknown) => warn(`vm.send-migration: ${reasonOf(error)}`))
+      await Promise.race([started.promise, sent])
+    },
+  },
+  {
+    ...{ method: 'PUT', path: '/vm.receive-migration', summary: 'Waits for a machine from another host' },
+    failure: 'The VM could not be received',
+    request: receiveMigrationSchema,
+    run: ({ vmm }, body) => {
+      const { url, options } = receiveRequest(receiveMigrationSchema.parse(body, seldomChecked))
+      return vmm.receiveMigration(url, options)
+    },
+  },
+  {
+    ...{
+      method: 'GET',
+      path: '/tsvmm.migration-progress',
+      summary: 'How far the machine is on its way to another host',
+    },
+    failure: 'The progress is not available',
+    response: migrationProgressSchema,
+    run: ({ vmm }) => {
+      const progress = vmm.migrationProgress()
+      return progress === undefined ? {} : migrationInfo(progress)
+    },
+  },
+  {
+    ...{ method: 'PUT', path: '/tsvmm.cancel-migration', summary: 'Gives a migration up, as long as that can be' },
+    failure: 'The migration could not be given up',
+    run: ({ vmm }) => vmm.cancelMigration(),
+  },
+  {
+    ...{
+      method: 'PUT',
+      path: '/tsvmm.resolve-migration',
+      summary: 'Decides a migration that is in doubt, for this side',
+    },
+    failure: 'The migration could not be decided',
+    request: resolveMigrationSchema,
+    run: ({ vmm }, body) => {
+      const { id, decision } = resolveMigrationSchema.parse(body, seldomChecked)
+      return vmm.resolveMigration(id, decision === 'Keep' ? 'keep' : 'discard')
+    },
+  },
   later('/vm.resize', resizeSchema, 'Changes vCPUs, memory or balloon'),
   later('/vm.resize-zone', resizeZoneSchema, 'Changes the size of a memory zone'),
   later('/vm.resize-disk', resizeDiskSchema, 'Changes the size of a disk'),
@@ -232,8 +294,6 @@ export const routes: readonly Route[] = [
   later('/vm.add-pmem', deviceSchema, 'Adds persistent memory'),
   later('/vm.add-vdpa', deviceSchema, 'Adds a vDPA device'),
   later('/vm.add-vsock', deviceSchema, 'Adds a socket device'),
-  later('/vm.receive-migration', receiverSchema, 'Waits for a machine from another host'),
-  later('/vm.send-migration', destinationSchema, 'Moves the machine to another host'),
   later('/vm.coredump', destinationSchema, 'Writes the memory of the paused machine for a debugger'),
 ]
 

@@ -1,5 +1,6 @@
 import * as z from 'zod/mini'
 import { vmConfigSchema } from '../config/vm-config.ts'
+import { migrationPhases } from '../migration/progress.ts'
 import { clientStates } from '../vmm/vm-info.ts'
 
 /** The shapes of the API beside the machine's configuration; names are Cloud Hypervisor's. Sizes are bytes. */
@@ -25,11 +26,29 @@ const deviceNodeSchema = z.object({
   pci_bdf: z.optional(z.string()),
 })
 
+const share = z.number().check(z.gte(0))
+
+/** Nothing while none is under way. Rates are bytes a second. */
+export const migrationProgressSchema = z.object({
+  id: z.optional(z.string()),
+  phase: z.optional(z.enum(migrationPhases)),
+  iteration: z.optional(count),
+  elapsed_ms: z.optional(share),
+  bytes_done: z.optional(size),
+  bytes_total: z.optional(size),
+  bytes_sent: z.optional(size),
+  bandwidth: z.optional(share),
+  dirty_rate: z.optional(share),
+  expected_downtime_ms: z.optional(share),
+  throttle: z.optional(count),
+})
+
 export const vmInfoSchema = z.object({
   config: vmConfigSchema,
   state: z.enum(clientStates),
   memory_actual_size: size,
   device_tree: z.optional(z.record(z.string(), deviceNodeSchema)),
+  migration: z.optional(migrationProgressSchema),
 })
 
 /** Where a device is that was added to a machine that runs. */
@@ -72,6 +91,5 @@ export const resizeZoneSchema = z.object({ id: text, desired_ram: size })
 export const resizeDiskSchema = z.object({ id: text, desired_size: size })
 export const removeDeviceSchema = z.object({ id: text })
 export const destinationSchema = z.looseObject({ destination_url: text })
-export const receiverSchema = z.looseObject({ receiver_url: text })
 /** The configuration of a device that is added; what it must have comes with its machinery. */
 export const deviceSchema = z.looseObject({})

@@ -1,4 +1,14 @@
-import { diskKeys, inspectKeys, netKeys, removeDeviceKeys, restoreKeys, snapshotKeys } from './keys.ts'
+import {
+  diskKeys,
+  inspectKeys,
+  netKeys,
+  receiveMigrationKeys,
+  removeDeviceKeys,
+  resolveMigrationKeys,
+  restoreKeys,
+  sendMigrationKeys,
+  snapshotKeys,
+} from './keys.ts'
 import type { OptionKeys } from './options.ts'
 
 /** A command that drives a program that serves the API elsewhere. */
@@ -53,6 +63,23 @@ export const remoteCommands: readonly RemoteCommand[] = [
   {
     ...{ name: 'restore', summary: 'make it from a snapshot; without --api-socket, here and running', method: 'PUT' },
     ...{ path: '/vm.restore', keys: restoreKeys },
+  },
+  {
+    ...{ name: 'send-migration', summary: 'move it to another host while it runs', method: 'PUT' },
+    ...{ path: '/vm.send-migration', keys: sendMigrationKeys },
+  },
+  {
+    ...{ name: 'receive-migration', method: 'PUT', path: '/vm.receive-migration', keys: receiveMigrationKeys },
+    summary: 'wait for one from another host; without --api-socket, here',
+  },
+  {
+    ...{ name: 'migration-progress', summary: 'say how far it is on its way', method: 'GET' },
+    path: '/tsvmm.migration-progress',
+  },
+  { name: 'migration-cancel', summary: 'give a migration up', method: 'PUT', path: '/tsvmm.cancel-migration' },
+  {
+    ...{ name: 'migration-resolve', summary: 'decide a migration that is in doubt, for this side', method: 'PUT' },
+    ...{ path: '/tsvmm.resolve-migration', keys: resolveMigrationKeys },
   },
   { name: 'shutdown', summary: 'cut its power; it can boot again', method: 'PUT', path: '/vm.shutdown' },
   { name: 'delete', summary: 'forget it', method: 'PUT', path: '/vm.delete' },

@@ -7,6 +7,7 @@ import {
   memoryKeys,
   netKeys,
   platformKeys,
+  receiveMigrationKeys,
   restoreKeys,
   rngKeys,
 } from './keys.ts'
@@ -48,6 +49,11 @@ export const programFlags: readonly FlagHelp[] = [
     summary: 'serve the API on a Unix socket: path=PATH, PATH or fd=N; with a command: where it is served',
   },
   { flag: '--restore <KEYS>', summary: 'run a machine from a snapshot instead:', keys: restoreKeys },
+  {
+    flag: '--receive-migration <KEYS>',
+    summary: 'run a machine that comes from another host instead:',
+    keys: receiveMigrationKeys,
+  },
   {
     flag: '--clone <KEYS>',
     summary: 'with restore, many machines of one snapshot; {n} in paths and names is the number of each:',

@@ -1,4 +1,4 @@
-import type { OptionKeys } from './options.ts'
+import type { OptionKey, OptionKeys } from './options.ts'
 import {
   cardDescriptors,
   choice,
@@ -182,6 +182,12 @@ export const snapshotKeys: OptionKeys = {
   },
 }
 
+const tscRateKey: OptionKey = {
+  field: 'tsc_rate',
+  kind: choice({ keep: 'Keep', host: 'Host' }, 'keep|host'),
+  help: "of the guest's time stamp counters: as it was, or this host's [keep]",
+}
+
 export const restoreKeys: OptionKeys = {
   source_url: { field: 'source_url', kind: path, isRequired: true, help: 'the directory: file:///PATH or PATH' },
   memory_restore_mode: {
@@ -202,11 +208,7 @@ export const restoreKeys: OptionKeys = {
     kind: choice({ continue: 'Continue', jump: 'Jump' }, 'continue|jump'),
     help: "the guest's clock goes on where it was, or jumps by the time since [continue]",
   },
-  tsc_rate: {
-    field: 'tsc_rate',
-    kind: choice({ keep: 'Keep', host: 'Host' }, 'keep|host'),
-    help: "of the guest's time stamp counters: as it was, or this host's [keep]",
-  },
+  tsc_rate: tscRateKey,
   disks: {
     field: 'disks',
     kind: choice({ copy: 'Copy', leave: 'Leave' }, 'copy|leave'),
@@ -221,6 +223,77 @@ export const restoreKeys: OptionKeys = {
   vfio_fds: { field: 'vfio_fds', kind: text },
   iommufd_fd: { field: 'iommufd_fd', kind: number },
   zone_updates: { field: 'zone_updates', kind: text },
+}
+
+const peerTimeoutKey: OptionKey = {
+  field: 'peer_timeout_ms',
+  kind: number,
+  help: 'a silent peer is gone after that [10000]',
+}
+
+export const sendMigrationKeys: OptionKeys = {
+  destination_url: {
+    field: 'destination_url',
+    kind: path,
+    isRequired: true,
+    help: 'where the other side waits: tcp:HOST:PORT or unix:/PATH',
+  },
+  preserve_source: { field: 'preserve_source', kind: toggle, help: 'keep the machine here, too, paused [off]' },
+  downtime_ms: { field: 'downtime_ms', kind: number, help: 'the longest that it may stand still [300]' },
+  timeout_s: { field: 'timeout_s', kind: number, help: 'the longest that it may take [3600]' },
+  timeout_strategy: {
+    field: 'timeout_strategy',
+    kind: choice({ cancel: 'Cancel', ignore: 'Ignore' }, 'cancel|ignore'),
+    help: 'then: it stays here, or moves whatever the downtime [cancel]',
+  },
+  connections: { field: 'connections', kind: number, help: 'for memory, 1 to 128 [one a processor, at most 4]' },
+  bandwidth: { field: 'bandwidth', kind: size, help: 'most bytes a second, 0: no limit [0]' },
+  throttle: {
+    field: 'throttle',
+    kind: number,
+    help: 'most percent that vCPUs may be slowed down by so that it comes to an end, 0 to 99 [99]',
+  },
+  delta_cache: {
+    field: 'delta_cache',
+    kind: size,
+    help: 'memory that is kept to send changes only [an eighth of the RAM, at most 256M]',
+  },
+  peer_timeout_ms: peerTimeoutKey,
+  resolve_timeout_s: {
+    field: 'resolve_timeout_s',
+    kind: number,
+    help: 'how long a side that may have it is looked for [300]',
+  },
+  wait: { field: 'wait', kind: toggle, help: 'until it has moved, or only until that has begun [on]' },
+}
+
+export const receiveMigrationKeys: OptionKeys = {
+  receiver_url: {
+    field: 'receiver_url',
+    kind: path,
+    isRequired: true,
+    help: 'where to wait: tcp:HOST:PORT or unix:/PATH',
+  },
+  tsc_rate: tscRateKey,
+  peer_timeout_ms: peerTimeoutKey,
+  resolve_timeout_s: {
+    field: 'resolve_timeout_s',
+    kind: number,
+    help: 'how long a side that asks what became of it is answered [300]',
+  },
+  vfio_fds: { field: 'vfio_fds', kind: text },
+  iommufd_fd: { field: 'iommufd_fd', kind: number },
+  zone_updates: { field: 'zone_updates', kind: text },
+}
+
+export const resolveMigrationKeys: OptionKeys = {
+  id: { field: 'id', kind: text, isRequired: true, help: 'of the migration, as the event and progress say it' },
+  decision: {
+    field: 'decision',
+    kind: choice({ keep: 'Keep', discard: 'Discard' }, 'keep|discard'),
+    isRequired: true,
+    help: 'keep it: the other side has not got it and never will; or discard it: the other side has it',
+  },
 }
 
 export const cloneKeys: OptionKeys = {

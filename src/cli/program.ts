@@ -152,6 +152,7 @@ export async function main(argv: readonly string[]): Promise<number> {
     // Loaded only now: wrong usage and help need neither the schema nor the machine.
     if (chosenTool !== undefined) return await chosenTool()
     const restores = chosen?.command.name === 'restore' ? { restore: chosen.argument ?? '', resumes: true } : {}
+    const receives = chosen?.command.name === 'receive-migration' ? { receiveMigration: chosen.argument ?? '' } : {}
     if (
       flags['clone'] !== undefined &&
       (chosen === undefined ? flags['restore'] !== undefined : 'restore' in restores)
@@ -159,9 +160,9 @@ export async function main(argv: readonly string[]): Promise<number> {
       const { runClones } = await import('./clones.ts')
       return await runClones({ ...flags, ...restores }, verbosity)
     }
-    if ('restore' in restores && flags['apiSocket'] === undefined) {
+    if (('restore' in restores || 'receiveMigration' in receives) && flags['apiSocket'] === undefined) {
       const { runMachine } = await import('./run.ts')
-      return await runMachine({ ...flags, ...restores }, verbosity)
+      return await runMachine({ ...flags, ...restores, ...receives }, verbosity)
     }
     if (chosen !== undefined) {
       refuseMachineFlags(chosen.command.name, flags)

@@ -4,6 +4,7 @@ import { resolve } from 'node:path'
 import { reasonOf, TsvmmError } from '../util/errors.ts'
 import type { ChosenCommand, RemoteCommand } from './commands.ts'
 import { invalid, type OptionKeys, type OptionObject, parseOption, withFirstKey } from './options.ts'
+import type { Progress } from './progress-bar.ts'
 import { describeAnswer } from './remote-text.ts'
 import { splitDescriptors } from './request-fds.ts'
 import { path as pathKind } from './values.ts'
@@ -109,13 +110,28 @@ async function send(
   return promise
 }
 
-/** Shows how far a snapshot has come, where somebody looks at it. */
+/** Shows how far a snapshot or a migration has come, where somebody looks at it. */
 async function sendWatched(socketPath: string, command: RemoteCommand, message: Message): Promise<Answer> {
   const answer = send(socketPath, command, message)
-  if (command.path !== '/vm.snapshot' || !process.stderr.isTTY) return await answer
-  const { showSnapshotProgress } = await import('./snapshot-progress.ts')
-  const ask = async () => (await send(socketPath, { method: 'GET', path: '/tsvmm.snapshot-progress' }, {})).text
-  return await showSnapshotProgress(answer, ask)
+  const kind = process.stderr.isTTY ? watchable[command.path] : undefined
+  if (kind === undefined) return await answer
+  const { watchedAnswer } = await import('./watched-answer.ts')
+  const { ProgressBar } = await import('./progress-bar.ts')
+  const ask = async () => (await send(socketPath, { method: 'GET', path: kind.path }, {})).text
+  return await watchedAnswer(answer, ask, await kind.reader(), new ProgressBar(kind.label))
+}
+
+const watchable: Readonly<
+  Record<string, { label: string; path: string; reader(): Promise<(body: unknown) => Progress> }>
+> = {
+  '/vm.snapshot': {
+    ...{ label: 'saving', path: '/tsvmm.snapshot-progress' },
+    reader: async () => (await import('./snapshot-progress.ts')).readSnapshotProgress,
+  },
+  '/vm.send-migration': {
+    ...{ label: 'moving', path: '/tsvmm.migration-progress' },
+    reader: async () => (await import('./migration-progress.ts')).readMigrationProgress,
+  },
 }
 
 const connectReasons: Readonly<Record<string, string>> = {

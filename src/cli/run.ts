@@ -19,6 +19,8 @@ export interface RunFlags extends MachineFlags {
   readonly apiSocket?: string
   readonly eventMonitor?: string
   readonly restore?: string
+  /** The keys of --receive-migration, or of the command. */
+  readonly receiveMigration?: string
   /** The keys of --clone. */
   readonly clone?: string
   /** A restored machine runs at once, unless the keys say something else. */
@@ -127,7 +129,13 @@ export function follow(vmm: Vmm, log: Log): void {
 
 /** What the machine begins with: a kernel, a snapshot, or nothing, where clients are to say. Throws ERR_OPTION_INVALID. */
 async function startOf(flags: RunFlags, isAlone: boolean): Promise<(vmm: Vmm, log: Log) => Promise<void>> {
-  const { restore, resumes = false } = flags
+  const { restore, resumes = false, receiveMigration } = flags
+  if (receiveMigration !== undefined) {
+    if (restore !== undefined) throw invalid('--receive-migration', 'does not go with --restore')
+    const { receiveOf } = await import('./receive.ts')
+    const { url, options } = receiveOf(receiveMigration, flags)
+    return vmm => vmm.receiveMigration(url, options)
+  }
   if (restore !== undefined) {
     const { restoreOf } = await import('./restore.ts')
     const { path, options } = restoreOf({ ...flags, restore }, resumes)

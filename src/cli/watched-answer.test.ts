@@ -1,7 +1,8 @@
 import { setTimeout } from 'node:timers/promises'
 import test from 'ava'
 import { ProgressBar } from './progress-bar.ts'
-import { showSnapshotProgress } from './snapshot-progress.ts'
+import { readSnapshotProgress } from './snapshot-progress.ts'
+import { watchedAnswer } from './watched-answer.ts'
 
 test('what the server says is shown until the answer is there, and what is not to be understood is not', async t => {
   const written: string[] = []
@@ -18,9 +19,10 @@ test('what the server says is shown until the answer is there, and what is not t
     throw new Error('it has gone')
   }
   const bar = new ProgressBar('saving', { isTTY: true, columns: 80, write })
-  const answer = await showSnapshotProgress(
+  const answer = await watchedAnswer(
     asked.promise.then(() => setTimeout(1, 'saved')),
     ask,
+    readSnapshotProgress,
     bar,
   )
   t.is(answer, 'saved')
