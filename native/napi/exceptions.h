@@ -15,6 +15,13 @@ inline napi_value take_exception(napi_env env) {
   return error;
 }
 
+// False where the environment is being terminated: what its event loop still brings has nobody to be told to.
+inline bool runs_javascript(napi_env env) {
+  napi_value global = nullptr;
+  bool exists = false;
+  return napi_get_global(env, &global) == napi_ok && napi_has_named_property(env, global, "Object", &exists) == napi_ok;
+}
+
 // Makes a pending exception an uncaught one.
 inline void report_uncaught(napi_env env) {
   if (const auto error = take_exception(env); error != nullptr) napi_fatal_exception(env, error);

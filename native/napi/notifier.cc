@@ -27,6 +27,7 @@ Notifier::Notifier(Napi::Env env, const char* name, std::function<void(Napi::Env
     const auto state = *static_cast<std::shared_ptr<State>*>(data);
     state->pending.store(false, std::memory_order_seq_cst);
     Napi::HandleScope scope(call_env);
+    if (!runs_javascript(call_env)) return;
     // A copy, since it may close the Notifier, which takes the original away.
     if (const auto work = state->work) work(Napi::Env(call_env));
     report_uncaught(call_env);

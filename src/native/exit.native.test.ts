@@ -12,7 +12,7 @@ async function run(body: string, flags: readonly string[] = []) {
     const out = guest.recordPort(0x40)
     ${body}`
   const node = [...flags, '--input-type=module', '--eval', program]
-  return execa(process.execPath, node, { reject: false, timeout: 20_000 })
+  return execa(process.execPath, node, { reject: false, timeout: 100_000 })
 }
 
 const busy = `
@@ -118,4 +118,29 @@ test('a worker is terminated while vCPUs of it run', async t => {
     guest.close()`)
   t.is(exitCode, 0, stderr)
   t.is(stdout, 'done')
+})
+
+test('a worker ends while promises of it are about to be kept', async t => {
+  const worker = `
+    const { addon } = await import('${new URL('addon.ts', import.meta.url).href}')
+    const { GuestMemory, Mapping, PageServer } = addon()
+    for (let number = 0; number < 20; number += 1) {
+      const memory = new GuestMemory()
+      memory.add(0, new Mapping({ sizeBytes: 8192, backing: 'anonymous' }), 0, 8192)
+      const server = new PageServer({ memory, source: { fd: 0 }, onFailure() {} })
+      server.start()
+      server.fill(1).then(() => {})
+    }
+    setTimeout(() => process.exit(7))`
+  const { exitCode, stdout, stderr } = await run(`
+    const { Worker } = await import('node:worker_threads')
+    const { once } = await import('node:events')
+    for (let round = 0; round < 5; round += 1) {
+      const worker = new Worker(${JSON.stringify(worker)}, { eval: true })
+      const [code] = await once(worker, 'exit')
+      console.log(code)
+    }
+    guest.close()`)
+  t.is(exitCode, 0, stderr)
+  t.is(stdout, '7\n7\n7\n7\n7')
 })
