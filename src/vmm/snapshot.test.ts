@@ -40,7 +40,8 @@ test('a running machine stands still while it is saved, and goes on', async t =>
   t.is(vm.snapshotProgress, undefined)
   t.deepEqual(machines.steps, ['pause', 'save', 'resume'])
   t.is(vm.state, 'running')
-  t.deepEqual(events, ['snapshotting', '4096 of 4096', 'snapshotted'])
+  // One that takes long tells more than once.
+  t.deepEqual([...new Set(events)], ['snapshotting', '4096 of 4096', 'snapshotted'])
   t.deepEqual(readdirSync(place), ['one'])
   t.deepEqual(readdirSync(path).toSorted(), ['config.json', 'manifest.json', 'memory.img', 'memory.index', 'state.bin'])
   await vm.pause()
