@@ -9,7 +9,7 @@ import { Workspace } from './harness/workspace.ts'
 
 /** On a disk, which tmpfs is not: direct access needs one. */
 const builds = new URL('../build', import.meta.url).pathname
-const diskMebibytes = 64
+const diskMebibytes = 32
 
 /** Images of each format, and how QEMU makes one. The first is the raw disk that the others are compared with. */
 const images = [
@@ -39,15 +39,12 @@ const images = [
 
 const letters = images.map((_, index) => 'bcdefgh'[index])
 
-/** The same from each disk: one checksum a line. */
-const sums = `for disk in ${letters.join(' ')}; do sha256sum < /dev/vd$disk; done`
-
-async function sumOf(t: { is(one: unknown, other: unknown): void }, guest: GuestConsole): Promise<string> {
+/** Finds all disks equal; returns the checksum of what they hold. */
+async function sumOf(guest: GuestConsole): Promise<string> {
+  const [twin, ...others] = letters
   await guest.check('sync; echo 3 > /proc/sys/vm/drop_caches')
-  const all = (await guest.check(sums, 240_000)).split('\n')
-  t.is(all.length, images.length)
-  t.is(new Set(all).size, 1)
-  return all[0] ?? ''
+  await guest.check(`(for disk in ${others.join(' ')}; do cmp /dev/vd${twin} /dev/vd$disk || exit; done)`, 240_000)
+  return guest.check(`sha256sum < /dev/vd${twin}`, 240_000)
 }
 
 /** Pieces of one to sixteen pages, at places that are the same for all disks. */
@@ -89,13 +86,13 @@ test.serial('a guest writes to images of every format as to a raw disk, and othe
     await guest.check('head -c 8M /dev/urandom > /tmp/random', 120_000)
     await writeAtRandom(guest, 1)
     await guest.check(`for disk in ${letters.join(' ')}; do blkdiscard -z -o 3M -l 5M /dev/vd$disk; done`)
-    const sum = await sumOf(t, guest)
+    const sum = await sumOf(guest)
     // Written and not flushed: a copy has it nevertheless.
     await api.change('/vm.pause')
     await api.change('/vm.snapshot', { destination_url: saved, disks: 'Copy' })
     await api.change('/vm.resume')
     await writeAtRandom(guest, 2)
-    t.not(await sumOf(t, guest), sum)
+    t.not(await sumOf(guest), sum)
     const { exitCode, stderr } = await vm.powerOff()
     t.is(exitCode, 0, stderr)
     return sum
@@ -110,5 +107,5 @@ test.serial('a guest writes to images of every format as to a raw disk, and othe
   mkdirSync(storage.path('copies'))
   await using vm = new TsvmmProcess(['restore', `${saved},disks=copy,disk_directory=${storage.path('copies')}`])
   await vm.console.check('echo 3 > /proc/sys/vm/drop_caches')
-  t.is(await sumOf(t, vm.console), sumWhenSaved)
+  t.is(await sumOf(vm.console), sumWhenSaved)
 })

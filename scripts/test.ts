@@ -3,13 +3,17 @@ import { availableParallelism } from 'node:os'
 import { basename } from 'node:path'
 import { parseArgs } from 'node:util'
 import { execa } from 'execa'
+import { labBytes } from './lib/lab/machine.ts'
 import { type Counts, countGoogleTest, countTap, noCounts, sum } from './lib/test-counts.ts'
 import { canVirtualize } from './lib/virtualization.ts'
 import { lint } from './lint.ts'
+import { chooseImages } from './matrix/images.ts'
+import { nameOf, suiteGroups } from './matrix/plan.ts'
+import { runMatrix } from './matrix/run.ts'
 
 /**
  * All tests: lint, native (plain and under sanitizers), units with the addon on the local KVM device, and the boots, in the
- * nested lab where the CPU cannot virtualize. The last line says how many passed, failed and were skipped.
+ * nested lab where the CPU cannot virtualize, those of cloud images included. The last line says how many passed, failed and were skipped.
  * `--long` adds what takes long; `--only WORD` runs the stages with that word in their name.
  */
 const { values } = parseArgs({ options: { long: { type: 'boolean' }, only: { type: 'string' } } })
@@ -54,10 +58,7 @@ async function native(variant: string): Promise<Counts> {
   return failed && counts.failed === 0 ? { ...counts, failed: 1 } : counts
 }
 
-const guestFixtures = [
-  ...['debian-kernel', 'debian-root', 'seed', 'custom-kernel'],
-  ...['firmware', 'efi-disk', 'ubuntu-like'],
-]
+const guestFixtures = ['debian-kernel', 'debian-root', 'seed', 'custom-kernel', 'firmware', 'efi-disk']
 
 async function boots(): Promise<Counts> {
   // The custom kernel is both a guest of the tests and the kernel of the lab.
@@ -69,13 +70,10 @@ async function boots(): Promise<Counts> {
 }
 
 /** Those that take longest, begun with so that none of them is left alone at the end. */
-const longestFirst = ['repeat.long.test.ts', 'cloud-image.test.ts', 'boot.test.ts', 'net.test.ts']
+const longestFirst = ['repeat.long.test.ts', 'boot.test.ts', 'net.test.ts']
 
 /** Files of these hold nothing but tests that take long: AVA calls it a failure to be left without a test. */
 const longOnly = '.long.test.ts'
-
-/** The lab's memory, and what emulating it takes. */
-const labBytes = 7 * 2 ** 30
 
 /** A lab keeps one core busy, so each core gets a lab of its own, which is given one file of tests after the other. */
 async function bootsInLabs(command: readonly string[]): Promise<Counts> {
@@ -107,6 +105,16 @@ async function bootsInLab(command: readonly string[], file: string): Promise<Cou
   return tapCounts(stdout, exitCode)
 }
 
+/** The cells of the matrix of cloud images that have all its images and ways somewhere; results/matrix has the report. */
+async function matrix(): Promise<Counts> {
+  const say = (line: string) => console.log(line)
+  const images = await chooseImages({ isOffline: true, wanted: [], say })
+  const results = await runMatrix(suiteGroups(images), { directory: 'results/matrix', say })
+  const failed = results.filter(({ error }) => error !== undefined)
+  for (const { error, ...cell } of failed) console.log(`not ok ${nameOf(cell)}: ${error}`)
+  return { ...noCounts, passed: results.length - failed.length, failed: failed.length }
+}
+
 const stages: readonly Stage[] = [
   { name: 'lint', run: async () => ({ ...noCounts, ...(await lint()) }) },
   { name: 'native tests', run: () => native('release') },
@@ -114,6 +122,7 @@ const stages: readonly Stage[] = [
   { name: 'native tests with ThreadSanitizer', run: () => native('tsan') },
   { name: 'units', run: () => tap('ava', ['--tap']) },
   { name: 'boots', run: boots },
+  { name: 'matrix', run: matrix },
 ]
 
 let total = noCounts

@@ -42,6 +42,11 @@ export function seedDisk(): string {
   return artifact('seed', 'seed.img')
 }
 
+/** Of cloud-init, for images of Fedora's form. */
+export function fedoraSeedDisk(): string {
+  return artifact('seed', 'fedora.img')
+}
+
 /** The firmware test suite, with a prompt for programs; made for long runs only (scripts/fixtures fwts-root). */
 export function fwtsDisk(): string {
   return artifact('fwts-root', 'root.img')
@@ -55,9 +60,4 @@ export function edk2Firmware(): string {
 /** The least that firmware boots: GRUB, a kernel, and an initramfs with a prompt for programs (scripts/fixtures efi-disk). */
 export function efiDisk(): string {
   return artifact('efi-disk', 'disk.img')
-}
-
-/** A cloud image of Ubuntu's form (scripts/fixtures ubuntu-like). */
-export function ubuntuLikeDisk(): string {
-  return artifact('ubuntu-like', 'disk.raw')
 }

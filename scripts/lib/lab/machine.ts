@@ -20,6 +20,9 @@ export interface LabMachine {
   readonly ports: LabPorts
 }
 
+/** The memory of a lab, and what emulating it takes. */
+export const labBytes = 7 * 2 ** 30
+
 /** Unix sockets that QEMU connects to, one for each port of virtio-serial. */
 export interface LabPorts {
   readonly control: string
