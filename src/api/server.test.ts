@@ -330,12 +330,12 @@ test('headers and bodies that take too long end the connection', async t => {
 })
 
 test('a change may take longer than its request may take to arrive', async t => {
-  await using served = await ServedVmm.start({ headersTimeoutMs: 100, requestTimeoutMs: 200 })
+  await using served = await ServedVmm.start({ headersTimeoutMs: 2_000, requestTimeoutMs: 3_000 })
   await served.put('/vm.create', config)
   const gate = Promise.withResolvers<void>()
   served.machines.delay = gate.promise
   const booted = served.put('/vm.boot')
-  setTimeout(() => gate.resolve(), 1_000)
+  setTimeout(() => gate.resolve(), 5_000)
   t.is((await booted).status, 204)
 })
 
@@ -354,11 +354,12 @@ test('garbage after a request that is being carried out is not answered in its p
 })
 
 test('a connection that is kept is not ended for being idle', async t => {
-  await using served = await ServedVmm.start({ headersTimeoutMs: 100, requestTimeoutMs: 200 })
+  // A busy machine takes its time between a connection and its first request.
+  await using served = await ServedVmm.start({ headersTimeoutMs: 2_000, requestTimeoutMs: 3_000 })
   using client = new RawClient(served.socketPath)
   client.send('GET /api/v1/vmm.ping HTTP/1.1\r\n\r\n')
   await client.expect(/\}/)
-  await new Promise(resolve => setTimeout(resolve, 1_000))
+  await new Promise(resolve => setTimeout(resolve, 5_000))
   client.send('GET /api/v1/vmm.ping HTTP/1.1\r\n\r\n')
   t.regex(await client.expect(/\}/), /^HTTP\/1\.1 200 /)
 })

@@ -6,6 +6,7 @@ import { TsvmmError } from '../util/errors.ts'
 import { printable } from '../util/issues.ts'
 import {
   bytesOf,
+  closeLocked,
   type DiskOptions,
   fdatasync,
   type OpenDisk,
@@ -38,7 +39,7 @@ export function openImage(options: ImageOptions): OpenDisk {
   if (!isLockedLater) return new ImageDisk(options, openLayers(options))
   // Somebody else writes to it: what is found now is no more than what it will look like.
   const seen = openLayers({ ...options, isReadOnly: true })
-  seen.image.close()
+  closeLayer(seen)
   return new ImageDisk(options, seen)
 }
 
@@ -57,9 +58,10 @@ class ImageDisk implements OpenDisk {
   readonly alignmentBytes: number
   readonly canDiscard: boolean
   readonly canWriteZeroes: boolean
-  #image: NativeDiskImage | undefined
+  #layer: Layer | undefined
 
-  constructor(options: ImageOptions, { image, sizeBytes, logicalBlockBytes, alignmentBytes }: Layer) {
+  constructor(options: ImageOptions, layer: Layer) {
+    const { sizeBytes, logicalBlockBytes, alignmentBytes } = layer
     const { isReadOnly, isSparse } = options
     this.#options = options
     this.sizeBytes = sizeBytes
@@ -67,28 +69,28 @@ class ImageDisk implements OpenDisk {
     this.alignmentBytes = alignmentBytes
     this.canDiscard = !isReadOnly && isSparse
     this.canWriteZeroes = !isReadOnly
-    if (image.sizeBytes !== 0) this.#image = image
+    if (layer.image.sizeBytes !== 0) this.#layer = layer
   }
 
   get source(): { readonly image: NativeDiskImage } {
-    if (this.#image === undefined) throw new RangeError('the image is not open')
-    return { image: this.#image }
+    if (this.#layer === undefined) throw new RangeError('the image is not open')
+    return { image: this.#layer.image }
   }
 
   lock(): void {
-    if (this.#image !== undefined) return
-    const { image, sizeBytes } = openLayers({ ...this.#options, isLockedLater: false })
-    if (sizeBytes !== this.sizeBytes) {
-      image.close()
-      const reason = `has ${sizeBytes} bytes, and had ${this.sizeBytes} when it was looked at first`
+    if (this.#layer !== undefined) return
+    const layer = openLayers({ ...this.#options, isLockedLater: false })
+    if (layer.sizeBytes !== this.sizeBytes) {
+      closeLayer(layer)
+      const reason = `has ${layer.sizeBytes} bytes, and had ${this.sizeBytes} when it was looked at first`
       throw new TsvmmError('ERR_DISK', { path: this.#options.path, reason })
     }
-    this.#image = image
+    this.#layer = layer
   }
 
   async unlock(): Promise<void> {
     const { path, isReadOnly } = this.#options
-    if (this.#image === undefined) return
+    if (this.#layer === undefined) return
     this.close()
     if (isReadOnly) return
     const fd = openSync(path, 'r')
@@ -100,8 +102,8 @@ class ImageDisk implements OpenDisk {
   }
 
   close(): void {
-    this.#image?.close()
-    this.#image = undefined
+    if (this.#layer !== undefined) closeLayer(this.#layer)
+    this.#layer = undefined
   }
 }
 
@@ -121,9 +123,17 @@ function openFixedVhd(options: ImageOptions): OpenDisk {
 
 interface Layer {
   readonly image: NativeDiskImage
+  /** The file, which the image has open by itself, too: to give its lock back. */
+  readonly fd: number
   readonly sizeBytes: number
   readonly logicalBlockBytes: number
   readonly alignmentBytes: number
+}
+
+/** Once: the descriptor is anybody's afterwards. */
+function closeLayer({ image, fd }: Layer): void {
+  image.close()
+  closeLocked(fd)
 }
 
 /** An image and what it stands on. */
@@ -143,7 +153,7 @@ class Layers {
       if (image.backing !== undefined) this.#standOn(path, image, image.backing)
       return layer
     } catch (error) {
-      layer.image.close()
+      closeLayer(layer)
       throw error
     }
   }
@@ -160,12 +170,12 @@ class Layers {
       const raw = format === 'raw' ? { sizeBytes: sizeBytes - (sizeBytes % sectorBytes) } : {}
       const image = new (addon().DiskImage)({ ...options, ...raw })
       const { sizeBytes: ownBytes, logicalBlockBytes } = image
-      if (ownBytes !== 0) return { image, sizeBytes: ownBytes, logicalBlockBytes, alignmentBytes }
+      if (ownBytes !== 0) return { image, fd, sizeBytes: ownBytes, logicalBlockBytes, alignmentBytes }
       image.close()
       throw new Error('is smaller than a sector')
-    } finally {
-      // The image has it open, too, and with it the lock.
-      closeSync(fd)
+    } catch (error) {
+      closeLocked(fd)
+      throw error
     }
   }
 
@@ -175,10 +185,11 @@ class Layers {
       const reason = `stands on another file, ${printable(below.name)}: say backing_files=on if that is to be opened`
       throw new TsvmmError('ERR_DISK', { path, reason })
     }
-    const { image: lower } = this.open(below.path, below.format, true)
-    image.setBacking(lower)
-    // The one above keeps it.
-    lower.close()
+    const lower = this.open(below.path, below.format, true)
+    image.setBacking(lower.image)
+    // The one above keeps it, and with it the lock.
+    lower.image.close()
+    closeSync(lower.fd)
   }
 }
 

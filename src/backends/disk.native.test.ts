@@ -1,3 +1,4 @@
+import { spawn } from 'node:child_process'
 import { mkdirSync, mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -79,6 +80,17 @@ test('one writer keeps all others out, readers share', t => {
     reader.close()
   }
   open(path).close()
+})
+
+test('a closed disk is free, although a child process still has its file', t => {
+  const path = image(t, 8192)
+  const disk = open(path)
+  // As every child has, until it is another program.
+  const child = spawn('sleep', ['60'], { stdio: ['ignore', 'ignore', 'ignore', disk.source.fd] })
+  t.teardown(() => child.kill())
+  disk.close()
+  open(path).close()
+  t.pass()
 })
 
 test('a lock is taken later where it is another one’s still, and given away', async t => {

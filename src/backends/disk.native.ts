@@ -106,6 +106,18 @@ function closer(fd: number): () => void {
   return () => {
     if (isClosed) return
     isClosed = true
+    closeLocked(fd)
+  }
+}
+
+/**
+ * Gives the lock of a file back and closes it. To close it is not enough: a child of this process that is not another program
+ * yet has the same open file, and with it the lock.
+ */
+export function closeLocked(fd: number): void {
+  try {
+    addon().unlockFile(fd)
+  } finally {
     closeSync(fd)
   }
 }
