@@ -1,5 +1,3 @@
-import { type ChildProcess, spawn } from 'node:child_process'
-import { once } from 'node:events'
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -7,7 +5,8 @@ import { setTimeout as delay } from 'node:timers/promises'
 import type { MigrationSubject } from './migration-subjects.ts'
 import type { Samples } from './report.ts'
 import type { Guest } from './subjects.ts'
-import { longestGap, Ticks } from './ticks.ts'
+import { TickingProcess } from './ticking-process.ts'
+import { longestGap } from './ticks.ts'
 
 /** Until the guest, and what booted it, have come to rest. */
 const settleMs = 3_000
@@ -60,10 +59,10 @@ async function move(subject: MigrationSubject, guest: Guest, rate: number, sampl
   const [near, far] = [join(directory, 'near'), join(directory, 'far')]
   port += 1
   try {
-    await using source = new Process(subject.name, subject.source(guest, near))
+    await using source = new TickingProcess(subject.name, subject.source(guest, near))
     await source.ticks.next()
     await delay(settleMs)
-    await using destination = new Process(subject.name, subject.destination(guest, far, port))
+    await using destination = new TickingProcess(subject.name, subject.destination(guest, far, port))
     using _receiving = await subject.receive(far, port)
     await delay(settleMs)
     const [begunMs, before] = [performance.now(), loopbackBytes()]
@@ -90,20 +89,4 @@ function loopbackBytes(): number {
     .split('\n')
     .find(each => each.trimStart().startsWith('lo:'))
   return Number(line?.split(':')[1]?.trim().split(/\s+/)[0])
-}
-
-/** A VMM whose console is its standard output; killed when disposed of. */
-class Process implements AsyncDisposable {
-  readonly ticks: Ticks
-  readonly #child: ChildProcess
-
-  constructor(name: string, [program = '', ...args]: readonly string[]) {
-    this.#child = spawn(program, args, { stdio: ['pipe', 'pipe', 'pipe'] })
-    this.ticks = new Ticks(this.#child, name)
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    this.#child.kill('SIGKILL')
-    if (this.#child.exitCode === null && this.#child.signalCode === null) await once(this.#child, 'exit')
-  }
 }

@@ -1,5 +1,3 @@
-import { type ChildProcess, spawn } from 'node:child_process'
-import { once } from 'node:events'
 import { globSync, mkdirSync, mkdtempSync, rmSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
@@ -7,7 +5,8 @@ import { execa } from 'execa'
 import type { Samples } from './report.ts'
 import type { Restore, SnapshotSubject, WarmRestore } from './snapshot-subjects.ts'
 import type { Guest } from './subjects.ts'
-import { longestGap, Ticks } from './ticks.ts'
+import { TickingProcess } from './ticking-process.ts'
+import { longestGap } from './ticks.ts'
 
 /** Snapshots lie where builds do: in the lab the temporary folder is memory. */
 const storage = new URL('../../build', import.meta.url).pathname
@@ -68,7 +67,7 @@ class Round {
   async #save(saved: string): Promise<void> {
     const { name, command, control, hasZstd } = this.#subject
     const socket = this.#socket()
-    await using vmm = new Process(name, command(this.#guest, this.#directory, socket))
+    await using vmm = new TickingProcess(name, command(this.#guest, this.#directory, socket))
     await vmm.ticks.next()
     using driver = await control(socket)
     await delay(settleMs)
@@ -98,7 +97,7 @@ class Round {
   async #restore({ name, command, drive }: Restore, saved: string): Promise<number> {
     const socket = this.#socket()
     return await timed(async end => {
-      await using vmm = new Process(name, command(this.#guest, saved, socket))
+      await using vmm = new TickingProcess(name, command(this.#guest, saved, socket))
       const ticked = vmm.ticks.next()
       await Promise.all([ticked.then(end), drive?.(socket, saved)])
     })
@@ -107,7 +106,7 @@ class Round {
   async #restoreWarm(warm: WarmRestore, saved: string): Promise<void> {
     const { name } = this.#subject
     const socket = this.#socket()
-    await using vmm = new Process(name, warm.command(socket))
+    await using vmm = new TickingProcess(name, warm.command(socket))
     using http = await warm.ready(socket)
     await delay(settleMs / 2)
     const restore = () => {
@@ -139,22 +138,6 @@ class Round {
   #socket(): string {
     this.#sockets += 1
     return join(this.#directory, `socket${this.#sockets}`)
-  }
-}
-
-/** A VMM whose console is its standard output; killed when disposed of. */
-class Process implements AsyncDisposable {
-  readonly ticks: Ticks
-  readonly #child: ChildProcess
-
-  constructor(name: string, [program = '', ...args]: readonly string[]) {
-    this.#child = spawn(program, args, { stdio: ['pipe', 'pipe', 'pipe'] })
-    this.ticks = new Ticks(this.#child, name)
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    this.#child.kill('SIGKILL')
-    if (this.#child.exitCode === null && this.#child.signalCode === null) await once(this.#child, 'exit')
   }
 }
 
