@@ -5,19 +5,11 @@ import { reasonOf } from '../util/errors.ts'
 import { Convergence } from './convergence.ts'
 import { migrationError } from './error.ts'
 import type { DepartingMachine } from './machines.ts'
+import type { MigrationProgress } from './progress.ts'
 import type { SendSettings } from './send-options.ts'
 
 /** What there is to be told of a copy. */
-export interface CopyProgress {
-  readonly passes: number
-  readonly bytesDone: number
-  readonly bytesTotal: number
-  readonly bytesSent: number
-  readonly bytesPerSecond: number
-  readonly dirtyBytesPerSecond: number
-  readonly expectedDowntimeMs?: number
-  readonly throttlePercent: number
-}
+export type CopyProgress = Omit<MigrationProgress, 'phase' | 'id' | 'elapsedMs'>
 
 /** The memory of a machine on its way, pass by pass. */
 export class MemoryCopy {
