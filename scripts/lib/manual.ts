@@ -46,8 +46,10 @@ function keyList(keys: OptionKeys | undefined): string[] {
 /** What commander adds to the tables: verbosity, version and help. */
 function otherOptions(program: Command): Option[] {
   const known = new Set([...machineFlags, ...programFlags].map(each => each.flag))
-  const visible = [...program.options, ...program.createHelp().visibleOptions(program)]
-  return [...new Set(visible)].filter(({ flags, hidden }) => !hidden && !known.has(flags))
+  return program
+    .createHelp()
+    .visibleOptions(program)
+    .filter(({ flags }) => !known.has(flags))
 }
 
 function plainOption({ flags, description }: Option): string[] {

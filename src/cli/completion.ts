@@ -61,8 +61,10 @@ function optionNamed(command: Command, name: string): Option | undefined {
 }
 
 function flagsOf(command: Command): string[] {
-  const all = command.options.filter(({ hidden }) => !hidden).map(({ long }) => long ?? '')
-  return [...all, '--help']
+  return command
+    .createHelp()
+    .visibleOptions(command)
+    .map(({ long }) => long ?? '')
 }
 
 function valuesOf(name: string, option: Option | undefined, text: string): string[] {
