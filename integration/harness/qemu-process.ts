@@ -1,5 +1,4 @@
-import { execa } from 'execa'
-import { GuestConsole } from './guest-console.ts'
+import { GuestProcess } from './guest-process.ts'
 
 const program = 'qemu-system-x86_64'
 /** edk2 for QEMU's kind of machine (Debian's package ovmf). */
@@ -13,7 +12,7 @@ export interface QemuMachine {
   readonly vcpus: number
 }
 
-function launch({ disks, tap, mac, vcpus }: QemuMachine) {
+function commandOf({ disks, tap, mac, vcpus }: QemuMachine): [string, ...string[]] {
   const drives = disks.flatMap(({ path, format, isReadOnly }) => {
     return ['-drive', `file=${path},format=${format},if=virtio,readonly=${isReadOnly ? 'on' : 'off'}`]
   })
@@ -25,28 +24,12 @@ function launch({ disks, tap, mac, vcpus }: QemuMachine) {
   ]
   const machine = ['-accel', 'kvm', '-cpu', 'host', '-M', 'q35', '-m', '1G', '-smp', String(vcpus), '-bios', firmware]
   const rest = ['-nodefaults', '-no-user-config', '-nographic', '-serial', 'stdio', '-device', 'virtio-rng-pci']
-  return execa(program, [...machine, ...rest, ...drives, ...card], {
-    ...{ reject: false, buffer: { stdout: false }, stdin: 'pipe' },
-  })
+  return [program, ...machine, ...rest, ...drives, ...card]
 }
 
 /** Debian's QEMU with its serial console at hand; disposing kills it where it still runs. */
-export class QemuProcess implements AsyncDisposable {
-  readonly console: GuestConsole
-  readonly #process: ReturnType<typeof launch>
-
+export class QemuProcess extends GuestProcess {
   constructor(machine: QemuMachine) {
-    this.#process = launch(machine)
-    this.console = new GuestConsole(this.#process.stdout, this.#process.stdin, async () => (await this.exit()).stderr)
-  }
-
-  async exit(): Promise<{ readonly exitCode: number | undefined; readonly stderr: string }> {
-    const { exitCode, stderr } = await this.#process
-    return { exitCode, stderr }
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    this.#process.kill('SIGKILL')
-    await this.#process
+    super(commandOf(machine))
   }
 }

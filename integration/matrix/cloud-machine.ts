@@ -3,17 +3,11 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { bootFilesOf, rootOf } from '../../scripts/lib/images/boot-files.ts'
 import type { Group } from '../../scripts/matrix/plan.ts'
 import { customKernel, edk2Firmware, fedoraSeedDisk, seedDisk } from '../harness/artifacts.ts'
-import type { GuestConsole } from '../harness/guest-console.ts'
+import type { GuestProcess } from '../harness/guest-process.ts'
 import { QemuProcess } from '../harness/qemu-process.ts'
 import { TsvmmProcess } from '../harness/tsvmm-process.ts'
 import type { Workspace } from '../harness/workspace.ts'
 import { seeded } from './cloud-guest.ts'
-
-/** A program that runs a guest. */
-export interface MachineProcess extends AsyncDisposable {
-  readonly console: GuestConsole
-  exit(): Promise<{ readonly exitCode: number | undefined; readonly stderr: string }>
-}
 
 /** Starts machines of one group. What they write goes to an image on top of the group's, which stays as it is. */
 export class CloudMachine {
@@ -30,7 +24,7 @@ export class CloudMachine {
   }
 
   /** From the image as it was made. */
-  start(): MachineProcess {
+  start(): GuestProcess {
     const { image, way, vcpus } = this.#group
     const disk = this.#workspace.path('root.qcow2')
     execFileSync('qemu-img', ['create', '-q', '-f', 'qcow2', '-b', image.path, '-F', 'raw', disk])

@@ -2,11 +2,12 @@ import assert from 'node:assert/strict'
 import { existsSync, readFileSync } from 'node:fs'
 import { type CellResult, cellsOf, type Group, type Verb } from '../../scripts/matrix/plan.ts'
 import { ApiClient } from '../harness/api-client.ts'
+import type { GuestProcess } from '../harness/guest-process.ts'
 import { PhoneHome } from '../harness/phone-home.ts'
 import { TapNetwork } from '../harness/tap-network.ts'
 import { Workspace } from '../harness/workspace.ts'
 import { CloudGuest, seeded } from './cloud-guest.ts'
-import { CloudMachine, type MachineProcess } from './cloud-machine.ts'
+import { CloudMachine } from './cloud-machine.ts'
 import { afterBoot, type CleanBoot } from './verbs.ts'
 
 export interface GroupEvents {
@@ -45,7 +46,7 @@ class BootedMachine implements CleanBoot, AsyncDisposable {
   readonly #network: TapNetwork
   readonly #group: Group
   readonly #transcripts: (() => string)[] = []
-  #process: MachineProcess | undefined
+  #process: GuestProcess | undefined
   #hasBooted = false
   #snapshot: Promise<string> | undefined
 
