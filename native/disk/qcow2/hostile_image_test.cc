@@ -1,4 +1,6 @@
 // Images that nobody should have made.
+#include "disk/testing/hostile_image.h"
+
 #include <fcntl.h>
 #include <gtest/gtest.h>
 
@@ -14,8 +16,10 @@
 namespace tsvmm::qcow2 {
 namespace {
 
-class HostileQcow2Test : public testing::Test {
+class HostileQcow2Test : public HostileImageTest<Image> {
  protected:
+  HostileQcow2Test() : HostileImageTest("disk.qcow2") {}
+
   void SetUp() override { make("compat=1.1", "1M"); }
 
   void make(const std::string& options, const std::string& size) {
@@ -30,20 +34,6 @@ class HostileQcow2Test : public testing::Test {
   uint64_t get(uint64_t offset) const {
     return load_big_endian<uint64_t>(reinterpret_cast<const std::byte*>(&bytes_[offset]));
   }
-  // Why it is not opened; empty where it is.
-  std::string refusal(bool read_only = false) {
-    write_file(path_, bytes_);
-    const UniqueFd fd(open(path_.c_str(), (read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC));
-    const auto image = Image::open(fd.get(), {.read_only = read_only});
-    if (!image) {
-      EXPECT_TRUE(read_file(path_) == bytes_) << "it was changed";
-    }
-    return image ? "" : image.failure().reason;
-  }
-
-  Folder folder_;
-  const std::string path_ = folder_.path("disk.qcow2");
-  std::string bytes_;
 };
 
 TEST_F(HostileQcow2Test, HeadersThatCannotBeAreRefusedByName) {

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "disk/testing/crashes.h"
+#include "disk/testing/hostile_image.h"
 #include "disk/testing/image_check.h"
 #include "disk/testing/image_fuzz.h"
 #include "disk/testing/qemu_img.h"
@@ -128,8 +129,10 @@ TEST(VhdxCrashTest, AHostThatLosesPowerLeavesASoundImage) {
   EXPECT_GT(replayed, 4);
 }
 
-class HostileVhdxTest : public testing::Test {
+class HostileVhdxTest : public HostileImageTest<Image> {
  protected:
+  HostileVhdxTest() : HostileImageTest("disk.vhdx") {}
+
   void SetUp() override {
     make_with_qemu_img("create -q -f vhdx -o block_size=1M " + path_ + " 8M");
     ASSERT_EQ(run_program("qemu-io -f vhdx -c 'write -P 1 0 3M' " + path_).code, 0);
@@ -174,19 +177,6 @@ class HostileVhdxTest : public testing::Test {
       if (std::memcmp(&bytes_[entry], guid.data(), guid.size()) == 0) return table + get<uint32_t>(entry + 16);
     }
   }
-  std::string refusal(bool read_only = false) {
-    write_file(path_, bytes_);
-    const UniqueFd fd(open(path_.c_str(), (read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC));
-    const auto image = Image::open(fd.get(), {.read_only = read_only});
-    if (!image) {
-      EXPECT_TRUE(read_file(path_) == bytes_) << "it was changed";
-    }
-    return image ? "" : image.failure().reason;
-  }
-
-  Folder folder_;
-  const std::string path_ = folder_.path("disk.vhdx");
-  std::string bytes_;
 };
 
 TEST_F(HostileVhdxTest, WhatCannotBeIsRefusedByName) {
