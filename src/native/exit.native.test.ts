@@ -144,3 +144,28 @@ test('a worker ends while promises of it are about to be kept', async t => {
   t.is(exitCode, 0, stderr)
   t.is(stdout, '7\n7\n7\n7\n7')
 })
+
+test('a worker is terminated while calls of it fail', async t => {
+  const worker = `
+    import { addon } from '${new URL('addon.ts', import.meta.url).href}'
+    import { parentPort } from 'node:worker_threads'
+    const { probeDisk } = addon()
+    parentPort.postMessage('running')
+    for (;;) {
+      try {
+        probeDisk(-1)
+      } catch {}
+    }`
+  const { exitCode, stdout, stderr } = await run(`
+    const { Worker } = await import('node:worker_threads')
+    for (let round = 0; round < 5; round += 1) {
+      const worker = new Worker(new URL('data:text/javascript,' + encodeURIComponent(${JSON.stringify(worker)})))
+      await new Promise(resolve => worker.once('message', resolve))
+      await sleep(5)
+      await worker.terminate()
+    }
+    console.log('done')
+    guest.close()`)
+  t.is(exitCode, 0, stderr)
+  t.is(stdout, 'done')
+})
