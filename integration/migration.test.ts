@@ -1,9 +1,9 @@
 import { execFileSync } from 'node:child_process'
-import { existsSync, readFileSync } from 'node:fs'
 import { setTimeout as delay } from 'node:timers/promises'
 import test, { type ExecutionContext } from 'ava'
 import { ApiClient } from './harness/api-client.ts'
 import { debianKernel, rootDisk } from './harness/artifacts.ts'
+import { happens } from './harness/events.ts'
 import { goesOn, progress, works } from './harness/guest-at-work.ts'
 import { type Host, Hosts } from './harness/hosts.ts'
 import { TcpDialogue } from './harness/tcp-dialogue.ts'
@@ -56,14 +56,6 @@ for (const { moves, vcpus, when } of [
       t.is(exitCode, 0, stderr)
     },
   )
-}
-
-async function happens(events: string, name: string): Promise<void> {
-  const deadline = performance.now() + 120_000
-  while (!existsSync(events) || !readFileSync(events, 'utf8').includes(`"event": "${name}"`)) {
-    if (performance.now() > deadline) throw new Error(`${name} does not happen`)
-    await delay(50)
-  }
 }
 
 /** A machine that goes from host to host. */

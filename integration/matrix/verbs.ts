@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs'
 import { execa } from 'execa'
 import type { Verb } from '../../scripts/matrix/plan.ts'
 import { ApiClient } from '../harness/api-client.ts'
+import { happens } from '../harness/events.ts'
 import { overSsh } from '../harness/ssh.ts'
 import { TsvmmProcess } from '../harness/tsvmm-process.ts'
 import type { Workspace } from '../harness/workspace.ts'
@@ -53,6 +54,31 @@ const reboot: AfterBoot = async boot => {
   assert.equal(await guest.console.check('cat ~/marker'), 'rebooted')
 }
 
+/** Moves to another process, with a card of its own there, and is whole; the one that it left has ended. */
+const migrate: AfterBoot = async boot => {
+  const clean = await boot.snapshot()
+  const [url, events] = [`unix:${boot.workspace.path('migration.sock')}`, boot.workspace.path('events')]
+  const socket = boot.workspace.path('destination.sock')
+  await using taps = await SpareTaps.create(boot.tap, 1)
+  await using source = boot.watch(boot.machine.restore(clean))
+  await source.console.check('echo moved > ~/marker')
+  await using destination = boot.watch(
+    new TsvmmProcess([
+      ...['--api-socket', socket, '--event-monitor', `path=${events}`, '--receive-migration', url],
+      ...['--net', `id=_net2,tap=${taps.name(0)}`],
+    ]),
+  )
+  await happens(events, 'migration-receive-ready')
+  await new ApiClient(boot.machine.socket).change('/vm.send-migration', { destination_url: url })
+  await new ApiClient(socket).becomes('Running', 240_000)
+  const { exitCode, stderr } = await source.exit()
+  assert.equal(exitCode, 0, stderr)
+  await using _address = await taps.useOnly(0)
+  const guest = new CloudGuest(destination.console, boot.distro)
+  assert.equal(await guest.console.check('cat ~/marker'), 'moved')
+  await guest.isItself()
+}
+
 /** Two snapshots, each of what differs from the one before; the last one is restored. */
 const chain: AfterBoot = async boot => {
   const clean = await boot.snapshot()
@@ -80,7 +106,7 @@ const clone: AfterBoot = async boot => {
   const log = (number: number | string) => boot.workspace.path(`clone-${number}.log`)
   const sockets = numbers.map(number => boot.workspace.path(`clone-${number}.sock`))
   for (const number of numbers) boot.keepFile(log(number))
-  await using taps = await CloneTaps.create(boot.tap, numbers.length)
+  await using taps = await SpareTaps.create(boot.tap, numbers.length)
   await using process = new TsvmmProcess([
     ...['restore', clean, '--clone', `${numbers.length},disks=copy,disk_directory=${boot.workspace.path('clones')}`],
     ...['--api-socket', boot.workspace.path('clone-{n}.sock'), '--serial', `file=${log('{n}')}`],
@@ -105,8 +131,8 @@ const clone: AfterBoot = async boot => {
   assert.equal(exitCode, 0, stderr)
 }
 
-/** A tap for each clone. All of them have the same address inside, so that the host speaks with one at a time. */
-class CloneTaps implements AsyncDisposable {
+/** A tap for each machine that is made of one. All have the same address inside, so that the host speaks with one at a time. */
+class SpareTaps implements AsyncDisposable {
   readonly #original: string
   readonly #count: number
 
@@ -115,8 +141,8 @@ class CloneTaps implements AsyncDisposable {
     this.#count = count
   }
 
-  static async create(original: string, count: number): Promise<CloneTaps> {
-    const taps = new CloneTaps(original, count)
+  static async create(original: string, count: number): Promise<SpareTaps> {
+    const taps = new SpareTaps(original, count)
     const mac = readFileSync(`/sys/class/net/${original}/address`, 'utf8').trim()
     await execa('ip', ['addr', 'flush', 'dev', original])
     for (let number = 0; number < count; number += 1) {
@@ -150,4 +176,4 @@ class CloneTaps implements AsyncDisposable {
 }
 
 /** What follows a boot. */
-export const afterBoot: Readonly<Record<Exclude<Verb, 'boot'>, AfterBoot>> = { restore, reboot, chain, clone }
+export const afterBoot: Readonly<Record<Exclude<Verb, 'boot'>, AfterBoot>> = { restore, reboot, migrate, chain, clone }

@@ -6,7 +6,7 @@ export const ways = ['custom', 'distribution', 'firmware', 'rust-firmware', 'qem
 export type Way = (typeof ways)[number]
 
 /** What is done with a machine that has booted; `boot` is that. */
-export const verbs = ['boot', 'restore', 'reboot', 'chain', 'clone'] as const
+export const verbs = ['boot', 'restore', 'reboot', 'migrate', 'chain', 'clone'] as const
 export type Verb = (typeof verbs)[number]
 
 export const vcpuCounts = [1, 2] as const
@@ -90,7 +90,7 @@ export function planGroups(images: readonly MatrixImage[], filter: Filter, rustF
 export function suiteGroups(images: readonly MatrixImage[]): Group[] {
   const cells: readonly (Omit<Group, 'image'> & { distro: MatrixImage['distro'] })[] = [
     { distro: 'ubuntu', way: 'firmware', vcpus: 1, verbs: ['boot', 'reboot', 'restore'] },
-    { distro: 'fedora', way: 'firmware', vcpus: 2, verbs: ['boot', 'chain'] },
+    { distro: 'fedora', way: 'firmware', vcpus: 2, verbs: ['boot', 'migrate', 'chain'] },
     { distro: 'ubuntu', way: 'custom', vcpus: 2, verbs: ['boot', 'clone'] },
     { distro: 'fedora', way: 'custom', vcpus: 1, verbs: ['boot'] },
     { distro: 'fedora', way: 'distribution', vcpus: 1, verbs: ['boot'] },
