@@ -3,6 +3,7 @@
 
 #include <sys/uio.h>
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -15,7 +16,7 @@
 namespace tsvmm {
 
 struct DiskOptions {
-  uint64_t size = 0;  // bytes
+  uint64_t size = 0;  // bytes, at first
   bool read_only = false;
   uint32_t alignment = 1;  // of buffers, offsets and lengths; 1 where the descriptor is not O_DIRECT
   bool sparse = true;      // deallocated space stays so
@@ -44,6 +45,9 @@ class DiskAccess {
 
   int fd() const { return fd_.get(); }
   const DiskOptions& options() const { return options_; }
+  uint64_t size() const { return size_.load(std::memory_order_relaxed); }
+  // The file is so large by now.
+  void grow(uint64_t size) { size_.store(size, std::memory_order_relaxed); }
 
   // Blocks. `flags` are of preadv2 and pwritev2 (RWF_NOWAIT).
   int64_t perform(const DiskStep& step, int flags = 0) const;
@@ -62,13 +66,14 @@ class DiskAccess {
 
  private:
   DiskAccess(UniqueFd fd, const DiskOptions& options, bool block_device)
-      : fd_(std::move(fd)), options_(options), block_device_(block_device) {}
+      : fd_(std::move(fd)), options_(options), size_(options.size), block_device_(block_device) {}
 
   bool is_aligned(uint64_t offset, std::span<const iovec> pieces) const;
   int transfer(DiskStep::Kind kind, uint64_t offset, std::span<const iovec> pieces) const;
 
   UniqueFd fd_;
   DiskOptions options_;
+  std::atomic<uint64_t> size_;
   bool block_device_;
   std::mutex modify_;
 };

@@ -40,7 +40,7 @@ class DiskImage {
 
   // Any thread, all of these. `offset` and `length` are bytes of the disk, and within it.
 
-  uint64_t size() const { return file_->options().size; }
+  uint64_t size() const { return file_->size(); }
   // Its own file, with the options of the disk. Only what map() says may be done to it.
   DiskAccess& file() const { return *file_; }
   // Never waits for the host. `length` is not 0.

@@ -6,13 +6,14 @@
 
 #include "napi/arguments.h"
 #include "napi/disk_image_binding.h"
-#include "virtio/block_engine.h"
 #include "virtio/net_engine.h"
 
 namespace tsvmm {
 
 void BlockEngineBinding::define(Napi::Env env, Napi::Object exports) {
-  exports.Set("BlockEngine", DefineClass(env, "BlockEngine", methods()));
+  auto all = methods();
+  all.push_back(InstanceMethod<&BlockEngineBinding::grow>("grow"));
+  exports.Set("BlockEngine", DefineClass(env, "BlockEngine", all));
 }
 
 BlockEngineBinding::BlockEngineBinding(const Napi::CallbackInfo& info) : EngineBinding(info) {
@@ -33,7 +34,16 @@ void BlockEngineBinding::make(Napi::Env env, EngineOptions options) {
   }
   shared->on_fault = [this](std::string reason) { host_->report_fault(std::move(reason)); };
   if (!open_disk(object, *shared)) return;
-  host_->adopt(std::make_unique<BlockEngine>(std::move(options), std::move(shared)));
+  auto engine = std::make_unique<BlockEngine>(std::move(options), std::move(shared));
+  engine_ = engine.get();
+  host_->adopt(std::move(engine));
+}
+
+void BlockEngineBinding::grow(const Napi::CallbackInfo& info) {
+  if (!host_->is_open(info.Env())) return;
+  const auto size = read_uint(info[0], "sizeBytes");
+  if (!size || engine_->grow(*size)) return;
+  Napi::RangeError::New(info.Env(), "only a raw disk grows").ThrowAsJavaScriptException();
 }
 
 // False where that is not what a disk is of; it has thrown then.

@@ -7,6 +7,7 @@
 
 #include "napi/engine_host.h"
 #include "virtio/block_queue.h"
+#include "virtio/block_engine.h"
 #include "virtio/mailbox_engine.h"
 
 namespace tsvmm {
@@ -60,7 +61,10 @@ class BlockEngineBinding : public EngineBinding<BlockEngineBinding> {
 
  private:
   void make(Napi::Env env, EngineOptions options);
+  void grow(const Napi::CallbackInfo& info);
   bool open_disk(Napi::Object object, BlockShared& shared);
+
+  BlockEngine* engine_ = nullptr;  // the host owns it
 };
 
 class NetEngineBinding : public EngineBinding<NetEngineBinding> {

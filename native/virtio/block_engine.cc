@@ -21,6 +21,12 @@ void BlockEngine::set_mode(uint64_t value) {
   apply_mode();
 }
 
+bool BlockEngine::grow(uint64_t size) {
+  if (!shared_->disk || size < shared_->disk->size()) return false;
+  shared_->disk->grow(size);
+  return true;
+}
+
 void BlockEngine::apply_mode() {
   const bool flush = (features_ >> VIRTIO_BLK_F_FLUSH & 1) != 0;
   const bool configurable = (features_ >> VIRTIO_BLK_F_CONFIG_WCE & 1) != 0;
@@ -28,10 +34,13 @@ void BlockEngine::apply_mode() {
 }
 
 Engine::Counters BlockEngine::counters() const {
-  return {{"read_bytes", shared_->read_bytes.load()},
-          {"read_ops", shared_->read_operations.load()},
-          {"write_bytes", shared_->write_bytes.load()},
-          {"write_ops", shared_->write_operations.load()}};
+  const auto& reads = shared_->read_latency;
+  const auto& writes = shared_->write_latency;
+  return {{"read_bytes", shared_->read_bytes.load()},   {"read_ops", shared_->read_operations.load()},
+          {"write_bytes", shared_->write_bytes.load()}, {"write_ops", shared_->write_operations.load()},
+          {"read_latency_min", reads.least_us()},       {"read_latency_max", reads.most_us()},
+          {"read_latency_avg", reads.average_us()},     {"write_latency_min", writes.least_us()},
+          {"write_latency_max", writes.most_us()},      {"write_latency_avg", writes.average_us()}};
 }
 
 std::optional<Engine::StartFailure> BlockEngine::make_workers(std::vector<Vring> vrings, uint64_t features) {

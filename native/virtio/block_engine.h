@@ -17,6 +17,8 @@ class BlockEngine final : public Engine {
   // 0: write-through, 1: writeback. Only heard where the driver negotiated CONFIG_WCE; else FLUSH decides (virtio 1.2
   // §5.2.6.2). Kept over stop and start.
   void set_mode(uint64_t value) override;
+  // A raw disk's file has grown to so many bytes. False where it is no raw disk, or was larger.
+  bool grow(uint64_t size);
   Counters counters() const override;
 
  private:

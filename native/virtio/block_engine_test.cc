@@ -4,7 +4,9 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <array>
+#include <chrono>
 #include <cstdlib>
 #include <random>
 #include <thread>
@@ -66,6 +68,11 @@ class BlockEngineTest : public testing::TestWithParam<Setup> {
     ASSERT_FALSE(failure.has_value());
   }
 
+  uint64_t counter(std::string_view name) const {
+    const auto counters = engine_->counters();
+    const auto found = std::ranges::find(counters, name, [](const auto& each) { return std::string_view(each.first); });
+    return found == counters.end() ? UINT64_MAX : found->second;
+  }
   void fill_disk(uint64_t offset, size_t length, char value) {
     const std::string bytes(length, value);
     ASSERT_EQ(pwrite(fd_, bytes.data(), length, static_cast<off_t>(offset)), static_cast<ssize_t>(length));
@@ -106,11 +113,40 @@ TEST_P(BlockEngineTest, WritesAndReadsBack) {
   EXPECT_EQ(driver.element.len, 4609u);
   EXPECT_EQ(ram_.read(driver.data + 0x10001, 1000), std::string(1000, 'a'));
   EXPECT_EQ(ram_.read(driver.data + 0x20003, 3608), std::string(3096, 'a') + std::string(512, 'b'));
-  const auto counters = engine_->counters();
-  EXPECT_EQ(counters[0].second, 4608u);
-  EXPECT_EQ(counters[1].second, 1u);
-  EXPECT_EQ(counters[2].second, 4608u);
-  EXPECT_EQ(counters[3].second, 1u);
+  EXPECT_EQ(counter("read_bytes"), 4608u);
+  EXPECT_EQ(counter("read_ops"), 1u);
+  EXPECT_EQ(counter("write_bytes"), 4608u);
+  EXPECT_EQ(counter("write_ops"), 1u);
+}
+
+TEST_P(BlockEngineTest, TellsHowLongRequestsTook) {
+  make_engine();
+  BlockDriver driver(ram_, 0);
+  start({&driver});
+  for (const auto& [name, value] : engine_->counters()) EXPECT_EQ(value, 0u) << name;
+  const auto begin = std::chrono::steady_clock::now();
+  for (int number = 0; number < 100; ++number) driver.transfer(VIRTIO_BLK_T_IN, 0, {{driver.data, 65536, true}});
+  const auto took = std::chrono::steady_clock::now() - begin;
+  EXPECT_LE(counter("read_latency_min"), counter("read_latency_avg"));
+  EXPECT_LE(counter("read_latency_avg"), counter("read_latency_max"));
+  EXPECT_GT(counter("read_latency_max"), 0u);
+  EXPECT_LE(100 * counter("read_latency_avg"), static_cast<uint64_t>(took / std::chrono::microseconds(1)));
+  EXPECT_EQ(counter("write_latency_max"), 0u);
+}
+
+TEST_P(BlockEngineTest, GrowsWhileItRuns) {
+  make_engine();
+  BlockDriver driver(ram_, 0);
+  start({&driver});
+  const auto beyond = kDiskSize / 512;
+  EXPECT_EQ(driver.transfer(VIRTIO_BLK_T_IN, beyond, {{driver.data, 512, true}}), VIRTIO_BLK_S_IOERR);
+  EXPECT_FALSE(engine_->grow(kDiskSize - 512)) << "what a guest has written is not cut off";
+  ASSERT_EQ(ftruncate(fd_, static_cast<off_t>(2 * kDiskSize)), 0);
+  EXPECT_TRUE(engine_->grow(2 * kDiskSize));
+  ram_.write(driver.data, std::string(512, 'g'));
+  EXPECT_EQ(driver.transfer(VIRTIO_BLK_T_OUT, beyond, {{driver.data, 512}}), VIRTIO_BLK_S_OK);
+  EXPECT_EQ(disk(kDiskSize, 512), std::string(512, 'g'));
+  EXPECT_EQ(driver.transfer(VIRTIO_BLK_T_IN, 2 * beyond, {{driver.data, 512, true}}), VIRTIO_BLK_S_IOERR);
 }
 
 TEST_P(BlockEngineTest, HeaderAndStatusMayLieAnywhere) {

@@ -213,9 +213,11 @@ void BlockQueue::complete(BlockRequest& request) {
   if (request.succeeded() && request.is_read()) {
     shared_.read_bytes.fetch_add(request.length(), std::memory_order_relaxed);
     shared_.read_operations.fetch_add(1, std::memory_order_relaxed);
+    shared_.read_latency.add(Latency::Clock::now() - request.begun());
   } else if (request.succeeded() && request.is_write()) {
     shared_.write_bytes.fetch_add(request.length(), std::memory_order_relaxed);
     shared_.write_operations.fetch_add(1, std::memory_order_relaxed);
+    shared_.write_latency.add(Latency::Clock::now() - request.begun());
   }
   unpublished_bytes_ += request.length();
   idle_requests_.push_back(&request);

@@ -41,6 +41,8 @@ struct BlockShared {
   std::atomic<uint64_t> read_operations = 0;
   std::atomic<uint64_t> write_bytes = 0;
   std::atomic<uint64_t> write_operations = 0;
+  Latency read_latency;
+  Latency write_latency;
 };
 
 // How a request reaches the host, chosen by measurement (page cache, 4 KiB unless said otherwise, two busy cores):

@@ -35,6 +35,7 @@ bool in_range(uint64_t sector, uint64_t bytes, uint64_t size) {
 }  // namespace
 
 const char* BlockRequest::parse(const BlockTarget& target, bool write_through) {
+  begun_ = Latency::Clock::now();
   operation_ = Operation::kNone;
   status_ = VIRTIO_BLK_S_OK;
   write_through_ = write_through;
@@ -106,8 +107,8 @@ void BlockRequest::refuse(uint8_t status) {
 }
 
 void BlockRequest::parse_transfer(const BlockTarget& target, uint64_t sector, uint64_t bytes) {
-  const auto& options = target.disk->options();
-  if (bytes % kSector != 0 || !in_range(sector, bytes, options.size) || (is_write() && options.read_only)) {
+  if (bytes % kSector != 0 || !in_range(sector, bytes, target.disk->size()) ||
+      (is_write() && target.disk->options().read_only)) {
     return refuse(VIRTIO_BLK_S_IOERR);
   }
   offset_ = sector * kSector;
@@ -140,7 +141,7 @@ void BlockRequest::parse_segments(const BlockTarget& target) {
       return refuse(VIRTIO_BLK_S_UNSUPP);
     }
     const auto length = copy.num_sectors * kSector;
-    if (!in_range(copy.sector, length, options.size)) return refuse(VIRTIO_BLK_S_IOERR);
+    if (!in_range(copy.sector, length, target.disk->size())) return refuse(VIRTIO_BLK_S_IOERR);
     if (length != 0) segments_.push_back({copy.sector * kSector, length, unmap});
   }
   sync_owed_ = write_through_;

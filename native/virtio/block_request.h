@@ -11,6 +11,7 @@
 #include "disk/disk_access.h"
 #include "disk/disk_image.h"
 #include "virtio/chain.h"
+#include "virtio/latency.h"
 
 namespace tsvmm {
 
@@ -50,6 +51,7 @@ class BlockRequest {
   bool succeeded() const { return status_ == 0; }
   // Of reads and writes: bytes of payload.
   uint64_t length() const { return length_; }
+  Latency::Clock::time_point begun() const { return begun_; }
 
  private:
   enum class Operation : uint8_t { kNone, kRead, kWrite, kFlush, kDiscard, kWriteZeroes };
@@ -83,6 +85,7 @@ class BlockRequest {
   void advance(uint64_t bytes);
 
   Chain chain_;
+  Latency::Clock::time_point begun_;
   DiskStep step_{};
   Operation operation_ = Operation::kNone;
   uint8_t status_ = 0;

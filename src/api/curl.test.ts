@@ -24,6 +24,7 @@ const bodies: Readonly<Record<string, object>> = {
   '/vm.create': { payload: { kernel: 'k' }, disks: [{ path: 'd' }] },
   '/vm.add-disk': { path: 'e' },
   '/vm.add-net': { tap: 'tap0' },
+  '/vm.resize-disk': { id: '_disk0', desired_size: 4096 },
   '/vm.remove-device': { id: '_disk0' },
   '/tsvmm.inspect': {},
 }

@@ -30,6 +30,7 @@ const statuses: Partial<Record<TsvmmError['code'], number>> = {
   ERR_VM_NOT_CREATED: 404,
   ERR_DEVICE_UNKNOWN: 404,
   ERR_DEVICE_FIXED: 400,
+  ERR_DEVICE_SIZE: 400,
   ERR_NOT_SUPPORTED: 501,
 }
 

@@ -213,6 +213,15 @@ export const routes: readonly Route[] = [
     run: ({ vmm }, body) => vmm.removeDevice(removeDeviceSchema.parse(body, seldomChecked).id),
   },
   {
+    ...{ method: 'PUT', path: '/vm.resize-disk', summary: 'Makes a raw disk larger, and its image; the guest is told' },
+    failure: 'The disk could not be resized',
+    request: resizeDiskSchema,
+    run: ({ vmm }, body) => {
+      const { id, desired_size } = resizeDiskSchema.parse(body, seldomChecked)
+      return vmm.resizeDisk(id, desired_size)
+    },
+  },
+  {
     ...{ method: 'PUT', path: '/vm.snapshot', summary: 'Saves the machine into a directory' },
     failure: 'The VM could not be snapshotted',
     request: snapshotSchema,
@@ -286,7 +295,6 @@ export const routes: readonly Route[] = [
   },
   later('/vm.resize', resizeSchema, 'Changes vCPUs, memory or balloon'),
   later('/vm.resize-zone', resizeZoneSchema, 'Changes the size of a memory zone'),
-  later('/vm.resize-disk', resizeDiskSchema, 'Changes the size of a disk'),
   later('/vm.add-device', deviceSchema, 'Adds a device of the host'),
   later('/vm.add-user-device', deviceSchema, 'Adds a device that another process serves'),
   later('/vm.add-fs', deviceSchema, 'Adds a shared file system'),

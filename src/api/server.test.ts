@@ -196,6 +196,20 @@ test('devices are added and removed, whether the machine runs or not', async t =
   t.is((await served.put('/vm.remove-device', { id: '_disk2' })).status, 404)
 })
 
+test('a disk becomes larger', async t => {
+  await using served = await ServedVmm.start()
+  const resize = (id: string, desired_size: unknown) => served.put('/vm.resize-disk', { id, desired_size })
+  t.is((await resize('_disk0', 4096)).status, 404)
+  await served.put('/vm.create', config)
+  t.like(await resize('_disk0', 4096), { status: 500, json: { 2: 'the machine is not running: boot it first' } })
+  await served.put('/vm.boot')
+  t.is((await resize('_disk0', 4096)).status, 204)
+  t.is(served.machines.steps.at(-1), 'resize _disk0 4096')
+  t.like(await resize('_disk7', 4096), { status: 404, json: { 1: 'The disk could not be resized' } })
+  t.is((await resize('_disk0', -1)).status, 400)
+  t.is((await resize('_disk0', '4096')).status, 400)
+})
+
 test('answers have the form that the description promises', async t => {
   await using served = await ServedVmm.start()
   await served.put('/vm.create', config)

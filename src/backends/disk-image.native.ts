@@ -114,7 +114,8 @@ function openFixedVhd(options: ImageOptions): OpenDisk {
     const fileBytes = disk.sizeBytes
     const footer = bytesOf(disk.source.fd)(fileBytes - vhdFooterBytes, vhdFooterBytes)
     const sizeBytes = opening(options.path, () => readFixedVhd(footer, fileBytes))
-    return { ...disk, source: { ...disk.source, sizeBytes }, sizeBytes }
+    const { grow: _, ...fixed } = disk
+    return { ...fixed, source: { ...disk.source, sizeBytes }, sizeBytes }
   } catch (error) {
     disk.close()
     throw error

@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process'
-import { mkdirSync, mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
@@ -105,4 +105,19 @@ test('a lock is taken later where it is another one’s still, and given away', 
   other.close()
   one.lock()
   one.close()
+})
+
+test('an image grows, and is not cut where it has grown by itself', t => {
+  const path = image(t, 8192)
+  const disk = open(path, { isDirect: true })
+  disk.grow?.(16_384)
+  t.is(statSync(path).size, 16_384)
+  truncateSync(path, 65_536)
+  disk.grow?.(32_768)
+  t.is(statSync(path).size, 65_536)
+  t.throws(() => disk.grow?.(2 ** 62), { code: 'ERR_DISK' })
+  disk.close()
+  const shared = open(path, { isReadOnly: true })
+  t.is(shared.grow, undefined)
+  shared.close()
 })

@@ -1,4 +1,12 @@
-import { closeSync, constants, fdatasync as fdatasyncWithCallback, fstatSync, openSync, readSync } from 'node:fs'
+import {
+  closeSync,
+  constants,
+  fdatasync as fdatasyncWithCallback,
+  fstatSync,
+  ftruncateSync,
+  openSync,
+  readSync,
+} from 'node:fs'
 import { promisify } from 'node:util'
 import { addon } from '../native/addon.ts'
 import type { NativeDiskImage } from '../native/disk-image.ts'
@@ -21,6 +29,8 @@ export interface OpenDisk {
   readonly alignmentBytes: number
   readonly canDiscard: boolean
   readonly canWriteZeroes: boolean
+  /** So many bytes are there from now on, more than before; absent where that cannot be. Throws ERR_DISK. */
+  grow?(sizeBytes: number): void
   /** `source` is another one after it was unlocked and locked; only while it is locked there is one. */
   readonly isOpenedAnew: boolean
   /**
@@ -73,6 +83,7 @@ export function openDisk({ isFormatUnknown = false, ...options }: RawDiskOptions
       return {
         ...{ ...file, source, sizeBytes, canDiscard: canDiscard && sparse, close },
         isOpenedAnew: false,
+        ...(readOnly ? {} : { grow: (size: number) => opening(options.path, () => growFile(fd, size)) }),
         lock() {
           lock(fd, options)
           // File systems of a network see to that by themselves when a lock is taken.
@@ -88,6 +99,17 @@ export function openDisk({ isFormatUnknown = false, ...options }: RawDiskOptions
       throw error
     }
   })
+}
+
+function growFile(fd: number, sizeBytes: number): void {
+  if (fstatSync(fd).isFile()) {
+    // It may have grown by itself.
+    if (fstatSync(fd).size < sizeBytes) ftruncateSync(fd, sizeBytes)
+    return
+  }
+  const { sizeBytes: deviceBytes } = addon().probeDisk(fd)
+  if (deviceBytes < sizeBytes)
+    throw new Error(`the device has ${deviceBytes} bytes: whoever made it can make it larger`)
 }
 
 /** What `open` returns; what it throws names the disk. */

@@ -4,6 +4,7 @@ import {
   netKeys,
   receiveMigrationKeys,
   removeDeviceKeys,
+  resizeDiskKeys,
   resolveMigrationKeys,
   restoreKeys,
   sendMigrationKeys,
@@ -55,6 +56,10 @@ export const remoteCommands: readonly RemoteCommand[] = [
   {
     ...{ name: 'remove-device', summary: 'remove a disk or a card; a guest that runs is asked to give it up' },
     ...{ method: 'PUT', path: '/vm.remove-device', keys: removeDeviceKeys },
+  },
+  {
+    ...{ name: 'resize-disk', summary: 'make a raw disk larger, and its image; the guest is told', method: 'PUT' },
+    ...{ path: '/vm.resize-disk', keys: resizeDiskKeys },
   },
   {
     ...{ name: 'snapshot', summary: 'save it into a directory', method: 'PUT', path: '/vm.snapshot' },

@@ -145,6 +145,11 @@ export const removeDeviceKeys: OptionKeys = {
   id: { field: 'id', kind: text, isRequired: true, help: 'of a disk or a network card' },
 }
 
+export const resizeDiskKeys: OptionKeys = {
+  id: { field: 'id', kind: text, isRequired: true, help: 'of the disk' },
+  size: { field: 'desired_size', kind: size, isRequired: true, help: 'what it has afterwards' },
+}
+
 export const snapshotKeys: OptionKeys = {
   destination_url: {
     field: 'destination_url',

@@ -65,7 +65,7 @@ export interface SavedRam {
 export interface BuiltMachine {
   readonly components: Machine
   readonly ram: MachineRam
-  readonly hotplug: Pick<DeviceHotplug, 'add' | 'remove' | 'finishRemovals'>
+  readonly hotplug: Pick<DeviceHotplug, 'add' | 'remove' | 'resize' | 'finishRemovals'>
   readonly terminals: Terminals
   /** What another host must have to take the guest over. Only while it is paused. */
   describeCpu(): CpuFingerprint

@@ -22,7 +22,11 @@ function aPlug(log: string[], id: string, slot: number, options: { failing?: Ver
     }
   }
   const pciAddress = `0000:00:${slot.toString(16).padStart(2, '0')}.0`
-  return { device: part(id), transport: { ...part(`transport-${id}`), slot, pciAddress } } satisfies PluggedDevice
+  const resize = (sizeBytes: number) => log.push(`resize ${id} ${sizeBytes}`)
+  return {
+    device: { ...part(id), resize },
+    transport: { ...part(`transport-${id}`), slot, pciAddress },
+  } satisfies PluggedDevice
 }
 
 function aDisk(id: string, slot: number): NewDevice {
@@ -133,6 +137,16 @@ test('what cannot be removed says so', t => {
   const message = '__console cannot be removed: only disks and network cards can'
   t.throws(() => hotplug.remove('__console'), { code: 'ERR_DEVICE_FIXED', message })
   t.throws(() => hotplug.remove('vcpu'), { code: 'ERR_DEVICE_UNKNOWN' })
+})
+
+test('a disk is made larger by name', t => {
+  const { hotplug, components, log } = aHotplug()
+  hotplug.resize('_disk0', 4096)
+  t.deepEqual(log, ['resize _disk0 4096'])
+  components.add({ ...aPlug([], '__rng', 3).device, describe: () => [{ id: '__rng' }] })
+  const message = '__rng cannot be resized: only disks can be'
+  t.throws(() => hotplug.resize('__rng', 4096), { code: 'ERR_DEVICE_SIZE', message })
+  t.throws(() => hotplug.resize('_disk7', 4096), { code: 'ERR_DEVICE_UNKNOWN' })
 })
 
 test('a pause, a device that comes and the end wait for what is on its way out', async t => {

@@ -3,11 +3,12 @@ import type { AcpiPciHotplug } from '../devices/acpi-pci-hotplug.ts'
 import { stateless } from '../state/carried.ts'
 import type { Component } from '../state/component.ts'
 import { TsvmmError } from '../util/errors.ts'
+import type { VirtioDevice } from '../virtio/device.ts'
 import type { Machine } from './machine.ts'
 
 /** A device in its slot, off the machine's list. */
 export interface PluggedDevice {
-  readonly device: Component
+  readonly device: Component & Pick<VirtioDevice, 'resize'>
   /** Closing it takes it out of the slot; to be closed before its device. */
   readonly transport: Component & { readonly slot: number; readonly pciAddress: string }
 }
@@ -92,14 +93,26 @@ export class DeviceHotplug implements Component {
    * ERR_DEVICE_UNKNOWN, and ERR_DEVICE_FIXED for what cannot be removed.
    */
   remove(id: string): void {
-    const { components, controller, notify } = this.#options
-    const plugged = [...this.#devices.values()].find(({ device }) => device.name === id)
-    if (plugged === undefined) {
-      const isThere = components.describe().some(device => device.id === id)
-      throw new TsvmmError(isThere ? 'ERR_DEVICE_FIXED' : 'ERR_DEVICE_UNKNOWN', { id })
-    }
+    const { controller, notify } = this.#options
+    const plugged = this.#find(id)
+    if (plugged === undefined) throw new TsvmmError('ERR_DEVICE_FIXED', { id })
     controller.ask(plugged.transport.slot)
     notify()
+  }
+
+  /** Makes a disk larger and tells the guest. Throws ERR_DEVICE_UNKNOWN, ERR_DEVICE_SIZE and ERR_DISK. */
+  resize(id: string, sizeBytes: number): void {
+    const device = this.#find(id)?.device
+    if (device?.resize === undefined) throw new TsvmmError('ERR_DEVICE_SIZE', { id, reason: 'only disks can be' })
+    device.resize(sizeBytes)
+  }
+
+  /** Undefined where it is there and belongs to the machine. Throws ERR_DEVICE_UNKNOWN. */
+  #find(id: string): PluggedDevice | undefined {
+    const plugged = [...this.#devices.values()].find(({ device }) => device.name === id)
+    if (plugged !== undefined) return plugged
+    if (this.#options.components.describe().some(device => device.id === id)) return undefined
+    throw new TsvmmError('ERR_DEVICE_UNKNOWN', { id })
   }
 
   /** Removes all that shall go, as a guest that begins anew knows nothing of it. */

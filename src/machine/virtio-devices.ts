@@ -6,7 +6,12 @@ import type { KvmVirtualMachine } from '../hypervisor/kvm.native.ts'
 import { VirtioBlk } from '../virtio/blk.ts'
 import { VirtioConsole } from '../virtio/console.ts'
 import type { VirtioDevice } from '../virtio/device.ts'
-import { createBlockBackend, createMailboxBackend, createNetBackend } from '../virtio/engines.native.ts'
+import {
+  createBlockBackend,
+  createMailboxBackend,
+  createNetBackend,
+  type GrowingBackend,
+} from '../virtio/engines.native.ts'
 import { LateBackend } from '../virtio/late-backend.ts'
 import { netFeatures, VirtioNet } from '../virtio/net.ts'
 import { VirtioRng } from '../virtio/rng.ts'
@@ -43,6 +48,12 @@ export async function diskOf(
   using opened = new DisposableStack()
   const disk = opened.adopt(await openDiskOf(config, isClaimedLater), each => each.close())
   let backend: LateBackend | undefined
+  let engine: GrowingBackend | undefined
+  const { grow } = disk
+  const growDisk = (sizeBytes: number) => {
+    grow?.(sizeBytes)
+    engine?.grow(sizeBytes)
+  }
   const device = new VirtioBlk({
     name,
     sizeBytes: disk.sizeBytes,
@@ -54,16 +65,19 @@ export async function diskOf(
     canDiscard: disk.canDiscard,
     canWriteZeroes: disk.canWriteZeroes,
     createBackend: onFailure => {
-      const make = () =>
-        createBlockBackend(vm.nativeMemory, {
+      const make = () => {
+        engine = createBlockBackend(vm.nativeMemory, {
           ...{ name, source: disk.source, serial: config.serial ?? name, onFailure },
           onFault: reason => onFault(name, `${path}: ${reason}`),
         })
+        return engine
+      }
       if (!disk.isOpenedAnew) return make()
       backend = new LateBackend(make)
       if (!isClaimedLater) backend.open()
       return backend
     },
+    ...(grow === undefined ? {} : { growDisk }),
     closeDisk: () => disk.close(),
     claimDisk: () => {
       disk.lock()

@@ -11,6 +11,7 @@ import type { DiskImageOptions, NativeDiskImage } from './disk-image.ts'
 import type {
   BlockEngineOptions,
   MailboxEngineOptions,
+  NativeBlockEngine,
   NativeEngine,
   NativeMailboxEngine,
   NetEngineOptions,
@@ -61,7 +62,7 @@ export interface Addon {
   readonly MemoryReceiver: new (options: MemoryReceiverOptions) => NativeMemoryReceiver
   readonly Kvm: new (path: string) => NativeKvm
   readonly DiskImage: new (options: DiskImageOptions) => NativeDiskImage
-  readonly BlockEngine: new (options: BlockEngineOptions) => NativeEngine
+  readonly BlockEngine: new (options: BlockEngineOptions) => NativeBlockEngine
   readonly NetEngine: new (options: NetEngineOptions) => NativeEngine
   readonly MailboxEngine: new (options: MailboxEngineOptions) => NativeMailboxEngine
   readonly Tap: new (options: TapOptions) => NativeTap

@@ -142,6 +142,7 @@ test('a disk engine reads the file into guest memory and names its thread', asyn
   await driver.waitUsed(1)
   t.is(Buffer.from(memory.read(data + 0x1000, 12)).toString(), 'disk content')
   t.true(driver.interrupt.isPending())
+  t.throws(() => engine.grow(0), { instanceOf: RangeError })
   t.like(engine.counters(), { read_bytes: 512n, read_ops: 1n, write_bytes: 0n, write_ops: 0n })
   const names = readThreadNames()
   t.true(names.includes('_disk0_q0'), names.join(' '))

@@ -70,10 +70,18 @@ export interface NativeEngine {
   setMode(value: number): void
   /** Finishes what is in flight and stops touching guest memory. Idempotent; [] where it was not running. */
   stop(): Promise<VringPosition[]>
-  /** Block: read_bytes, read_ops, write_bytes, write_ops; net: rx_bytes, rx_frames, tx_bytes, tx_frames. */
+  /**
+   * Block: read_bytes, read_ops, and from read_latency_min to read_latency_avg microseconds, 0 as long as there was none; the same of
+   * write; net: rx_bytes, rx_frames, tx_bytes, tx_frames.
+   */
   counters(): Record<string, bigint>
   /** Stops without waiting for the guest; in-flight host I/O is finished or cancelled first. */
   close(): void
+}
+
+export interface NativeBlockEngine extends NativeEngine {
+  /** The file of a raw disk has so many bytes by now: more, or RangeError. */
+  grow(sizeBytes: number): void
 }
 
 export interface MailboxEngineOptions extends EngineOptions {

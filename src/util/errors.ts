@@ -34,6 +34,7 @@ const table = {
   ERR_VM_NOT_RUNNING: { template: 'the machine is not running: boot it first', exitCode: 1 },
   ERR_DEVICE_UNKNOWN: { template: 'there is no device {id}', exitCode: 1 },
   ERR_DEVICE_FIXED: { template: '{id} cannot be removed: only disks and network cards can', exitCode: 1 },
+  ERR_DEVICE_SIZE: { template: '{id} cannot be resized: {reason}', exitCode: 1 },
   ERR_VM_CRASHED: { template: 'the guest stopped: {reason}', exitCode: 1 },
   ERR_STATE_PINNED: { template: '{component} cannot travel: {reason}', exitCode: 1 },
   ERR_STATE_INVALID: { template: '{component}: {reason}', exitCode: 1 },

@@ -179,3 +179,36 @@ test('an image that has shrunk is refused', t => {
   const message = '_disk0: its image has 512 bytes and had 10486271'
   t.throws(() => moveState(aDisk().device, aDisk({ sizeBytes: 512 }).device), { code: 'ERR_STATE_INVALID', message })
 })
+
+test('a disk that has become larger says so, at once or when the machine goes on', async t => {
+  const grown: number[] = []
+  const disk = aDisk({ sizeBytes: 2 ** 20, growDisk: sizeBytes => grown.push(sizeBytes) })
+  await disk.driver.begin(disk.queues, version1)
+  const generation = disk.driver.read('configGeneration')
+  disk.device.resize(3 * 2 ** 20)
+  t.is(disk.driver.readConfig(0, 4), 6144)
+  t.not(disk.driver.read('configGeneration'), generation)
+  t.deepEqual(disk.interrupts(), [0], 'a changed configuration')
+  disk.device.resize(3 * 2 ** 20)
+  t.deepEqual(disk.interrupts(), [], 'it has not changed')
+  await disk.device.pause()
+  disk.device.resize(4 * 2 ** 20)
+  t.deepEqual(disk.interrupts(), [])
+  t.like(disk.device.state, { kind: 'saved' })
+  disk.device.resume()
+  t.deepEqual(disk.interrupts(), [0])
+  t.deepEqual(grown, [3 * 2 ** 20, 3 * 2 ** 20, 4 * 2 ** 20])
+})
+
+test('a disk that cannot become as large stays as it is', t => {
+  const growDisk = () => {
+    throw new Error('no space')
+  }
+  const disk = aDisk({ sizeBytes: 2 ** 20, growDisk })
+  const code = 'ERR_DEVICE_SIZE'
+  t.throws(() => disk.device.resize(512), { code, message: '_disk0 cannot be resized: it has 1048576 bytes already' })
+  t.throws(() => disk.device.resize(2 ** 21 + 1), { code, message: /2097153 is no multiple of 512$/ })
+  t.throws(() => disk.device.resize(2 ** 21), { message: 'no space' })
+  t.is(disk.driver.readConfig(0, 4), 2048)
+  t.throws(() => aDisk().device.resize(2 ** 30), { code, message: /only raw disks that are written to can be$/ })
+})

@@ -38,6 +38,9 @@ const writebackOffset = 32
 const sectorBytes = 512
 const maximumSectors = 0x40_0000
 
+/** Serves the queues and takes the cache mode: 1 writeback, 0 write-through. */
+export type BlkBackend = QueueBackend & { setMode(mode: number): void }
+
 export interface BlkOptions {
   readonly name: string
   readonly sizeBytes: number
@@ -48,8 +51,9 @@ export interface BlkOptions {
   readonly queueSize: number
   readonly canDiscard: boolean
   readonly canWriteZeroes: boolean
-  /** Serves the queues and takes the cache mode: 1 writeback, 0 write-through. */
-  createBackend(onFailure: (queueIndex: number, reason: string) => void): QueueBackend & { setMode(mode: number): void }
+  createBackend(onFailure: (queueIndex: number, reason: string) => void): BlkBackend
+  /** Makes what the host has of it larger, and has the back end serve it, whole sectors; absent where that cannot be. */
+  growDisk?(sizeBytes: number): void
   closeDisk(): void
   /** As of a component's claim() and cede(). */
   claimDisk(): void
@@ -78,16 +82,19 @@ export class VirtioBlk implements VirtioDevice {
       write: 'ignore',
     },
   ]
-  readonly backend: QueueBackend & { setMode(mode: number): void }
+  readonly backend: BlkBackend
   readonly #options: BlkOptions
   #events: DeviceEvents | undefined
   #state = { isWriteback: true }
-  /** What the driver knows of: less where the image has grown since the state was saved. */
+  #sizeBytes: number
+  /** What the driver knows of: less where the image has grown since the state was saved, or while nothing runs. */
   #knownBytes: number
+  #isPaused = false
   #isClosed = false
 
   constructor(options: BlkOptions) {
     this.#options = options
+    this.#sizeBytes = options.sizeBytes
     this.#knownBytes = options.sizeBytes
     this.name = options.name
     this.queueSizes = new Array(options.queues).fill(options.queueSize)
@@ -110,12 +117,22 @@ export class VirtioBlk implements VirtioDevice {
     if (offset === writebackOffset) this.#setWriteback((value & 1) === 1)
   }
 
-  async pause(): Promise<void> {}
+  /** A paused machine's driver hears of it when the machine goes on. */
+  resize(sizeBytes: number): void {
+    this.#requireGrowth(sizeBytes)
+    this.#options.growDisk?.(sizeBytes)
+    this.#sizeBytes = sizeBytes
+    blkConfig.write(this.config, { capacity: sizeBytes / sectorBytes })
+    if (!this.#isPaused) this.#tellSize()
+  }
+
+  async pause(): Promise<void> {
+    this.#isPaused = true
+  }
 
   resume(): void {
-    if (this.#knownBytes === this.#options.sizeBytes) return
-    this.#knownBytes = this.#options.sizeBytes
-    this.#events?.configChanged()
+    this.#isPaused = false
+    this.#tellSize()
   }
 
   reset(): void {
@@ -136,9 +153,25 @@ export class VirtioBlk implements VirtioDevice {
     this.#options.closeDisk()
   }
 
+  /** A guest has no use for a disk that loses its end. */
+  #requireGrowth(sizeBytes: number): void {
+    const refuse = (reason: string) => {
+      throw new TsvmmError('ERR_DEVICE_SIZE', { id: this.name, reason })
+    }
+    if (this.#options.growDisk === undefined) refuse('only raw disks that are written to can be')
+    if (sizeBytes % sectorBytes !== 0) refuse(`${sizeBytes} is no multiple of ${sectorBytes}`)
+    if (sizeBytes < this.#sizeBytes) refuse(`it has ${this.#sizeBytes} bytes already`)
+  }
+
+  #tellSize(): void {
+    if (this.#knownBytes === this.#sizeBytes) return
+    this.#knownBytes = this.#sizeBytes
+    this.#events?.configChanged()
+  }
+
   #load({ isWriteback, sizeBytes }: SavedBlk): void {
-    if (this.#options.sizeBytes < sizeBytes) {
-      const reason = `its image has ${this.#options.sizeBytes} bytes and had ${sizeBytes}`
+    if (this.#sizeBytes < sizeBytes) {
+      const reason = `its image has ${this.#sizeBytes} bytes and had ${sizeBytes}`
       throw new TsvmmError('ERR_STATE_INVALID', { component: this.name, reason })
     }
     this.#knownBytes = sizeBytes

@@ -36,6 +36,8 @@ export interface VirtioDevice extends Component {
   /** Called with what the driver accepted before the back end starts. */
   negotiated(features: bigint): void
   bind(events: DeviceEvents): void
+  /** Of a disk: it has so many bytes from now on. Throws ERR_DEVICE_SIZE. */
+  resize?(sizeBytes: number): void
   /** To power-on state, as the driver may ask too; the back end is stopped. */
   reset(): void
 }

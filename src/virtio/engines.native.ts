@@ -15,7 +15,9 @@ export interface BlockBackendOptions {
 
 export type ModeBackend = QueueBackend & { setMode(mode: number): void }
 
-export function createBlockBackend(memory: NativeGuestMemory, options: BlockBackendOptions): ModeBackend {
+export type GrowingBackend = ModeBackend & { grow(sizeBytes: number): void }
+
+export function createBlockBackend(memory: NativeGuestMemory, options: BlockBackendOptions): GrowingBackend {
   const { name, source, serial, onFailure, onFault } = options
   return new (addon().BlockEngine)({
     ...{ name, memory, onFailure, onFault },

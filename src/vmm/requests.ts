@@ -18,6 +18,7 @@ export type VmRequest =
   | 'inspect'
   | 'add-device'
   | 'remove-device'
+  | 'resize-disk'
   | 'send-migration'
 
 /** `accept`: carry it out; `already`: the machine is there, nothing to do; `deny`: an error. */
@@ -36,10 +37,13 @@ const verdicts: Record<VmRequest, Record<VmState, Verdict>> = {
   'send-migration': { created: 'deny', running: 'accept', paused: 'accept', moving: 'deny', shutdown: 'deny' },
   'add-device': { created: 'accept', running: 'accept', paused: 'accept', moving: 'deny', shutdown: 'deny' },
   'remove-device': { created: 'accept', running: 'accept', paused: 'accept', moving: 'deny', shutdown: 'deny' },
+  'resize-disk': { created: 'accept', running: 'accept', paused: 'accept', moving: 'deny', shutdown: 'deny' },
 }
 
 /** What would take from a migration what it needs, as the news of which pages were written. */
-const notDuringMigration: readonly VmRequest[] = ['snapshot', 'send-migration', 'add-device', 'remove-device']
+const notDuringMigration: readonly VmRequest[] = [
+  ...(['snapshot', 'send-migration', 'add-device', 'remove-device', 'resize-disk'] as const),
+]
 
 /** `isMigrating`: memory of the machine is on its way to another host. */
 export function judge(request: VmRequest, state: VmState, isMigrating = false): Verdict {
@@ -79,6 +83,7 @@ const vmmVerdicts: Record<VmmRequest, Record<SettledState, VmmVerdict>> = {
   inspect: { absent: notRunning, created: notRunning, running: 'accept', paused: 'accept' },
   'add-device': { absent: notCreated, created: 'accept', running: 'accept', paused: 'accept' },
   'remove-device': { absent: notCreated, created: 'accept', running: 'accept', paused: 'accept' },
+  'resize-disk': { absent: notCreated, created: notRunning, running: 'accept', paused: 'accept' },
   restore: { absent: 'accept', created: 'ERR_VM_EXISTS', running: 'ERR_VM_EXISTS', paused: 'ERR_VM_EXISTS' },
   'send-migration': { absent: notRunning, created: notRunning, running: 'accept', paused: 'accept' },
   'receive-migration': {

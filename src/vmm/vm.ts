@@ -334,6 +334,14 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
     })
   }
 
+  /**
+   * Makes a raw disk, and its image, larger; the guest is told. Throws ERR_DEVICE_UNKNOWN, ERR_DEVICE_SIZE, and ERR_DISK where the
+   * host cannot.
+   */
+  resizeDisk(id: string, sizeBytes: number): Promise<void> {
+    return this.#request('resize-disk', () => this.#machine.hotplug.resize(id, sizeBytes))
+  }
+
   #addDevice(list: DeviceList, input: unknown): Promise<DevicePlace> {
     return this.#find('add-device', async () => {
       const device = this.#config.plan(list, input)

@@ -128,6 +128,11 @@ export class Vmm extends EventEmitter<VmmEvents> implements AsyncDisposable {
     })
   }
 
+  /** As Vm.resizeDisk. */
+  resizeDisk(id: string, sizeBytes: number): Promise<void> {
+    return this.#change('resize-disk', () => this.#existingVm().resizeDisk(id, sizeBytes))
+  }
+
   /** Opens what the configuration names, loads the kernel and runs it; a paused machine is resumed. */
   boot(): Promise<void> {
     return this.#change('boot', async () => {

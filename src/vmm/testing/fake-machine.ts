@@ -113,7 +113,9 @@ class FakeMachine implements BuiltMachine {
         onRemoved: id => events.deviceRemoved(id),
       }),
     )
-    const present = [...config.disks, ...config.net].map(device => new FakePlug(device))
+    const plug = (device: VmConfig['disks'][number] | VmConfig['net'][number]) =>
+      new FakePlug(device, sizeBytes => machines.steps.push(`resize ${device.id} ${sizeBytes}`))
+    const present = [...config.disks, ...config.net].map(plug)
     for (const { device, transport } of present) {
       this.components.add(device, this.hotplug)
       this.components.add(transport, this.hotplug)
@@ -121,7 +123,7 @@ class FakeMachine implements BuiltMachine {
     this.hotplug.begin(present, {
       make: async ({ config: device }: NewDevice) => {
         await machines.step('plug')
-        return new FakePlug(device)
+        return plug(device)
       },
     })
   }
@@ -255,10 +257,13 @@ class FakeRegister implements Component {
 
 /** A device in its slot. */
 class FakePlug implements PluggedDevice {
-  readonly device: Component
+  readonly device: PluggedDevice['device']
   readonly transport: PluggedDevice['transport']
 
-  constructor({ id = '', pci_device_id: slot = 0 }: { id?: string | undefined; pci_device_id?: number | undefined }) {
+  constructor(
+    { id = '', pci_device_id: slot = 0 }: { id?: string | undefined; pci_device_id?: number | undefined },
+    resize: (sizeBytes: number) => void,
+  ) {
     const part = {
       ...{ state: stateless, pause: async () => {}, resume: () => {}, reset: () => {}, close: async () => {} },
     }
@@ -269,7 +274,7 @@ class FakePlug implements PluggedDevice {
       { id: name, pciAddress, counters: {} },
       { id, parent: name, counters },
     ]
-    this.device = { name: id, ...part }
+    this.device = { name: id, ...part, resize }
     this.transport = { name, ...part, slot, pciAddress, describe }
   }
 }
