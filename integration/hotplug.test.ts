@@ -73,8 +73,25 @@ async function pings(guest: GuestConsole, network: TapNetwork): Promise<void> {
   await guest.check(`ping -c 3 -W 5 ${network.hostAddress}`)
 }
 
-async function addBoth(t: ExecutionContext, api: ApiClient, disk: string, network: TapNetwork) {
-  const added = await api.put('/vm.add-disk', { path: disk, id: 'data' })
+/** The guest sees at once that a disk has become larger, and can use all of it. */
+async function grows(t: ExecutionContext, api: ApiClient, guest: GuestConsole): Promise<void> {
+  t.is((await api.put('/vm.resize-disk', { id: 'data', desired_size: 1024 })).status, 400)
+  await api.change('/vm.resize-disk', { id: 'data', desired_size: 32 * 1024 * 1024 })
+  await guest.check('until [ "$(cat /sys/block/vdb/size)" = 65536 ]; do sleep 0.1; done')
+  await guest.check('echo last words | dd of=/dev/vdb bs=512 seek=65535 conv=fsync 2>/dev/null')
+}
+
+/** A MiB in two seconds, after the first. */
+const slow = { rate_limiter_config: { bandwidth: { size: 1024 * 1024, refill_time: 2_000 } } }
+
+async function isSlow(t: ExecutionContext, guest: GuestConsole): Promise<void> {
+  const begin = performance.now()
+  await guest.check('dd if=/dev/vdb of=/dev/null bs=1M count=4 iflag=direct 2>/dev/null')
+  t.true(performance.now() - begin > 4_000)
+}
+
+async function addBoth(t: ExecutionContext, api: ApiClient, disk: object, network: TapNetwork) {
+  const added = await api.put('/vm.add-disk', { ...disk, id: 'data' })
   t.deepEqual(added, { status: 200, json: { id: 'data', bdf: '0000:00:03.0' } })
   const card = await api.put('/vm.add-net', { tap: network.tap, mac, id: 'card' })
   t.deepEqual(card, { status: 200, json: { id: 'card', bdf: '0000:00:04.0' } })
@@ -89,12 +106,13 @@ for (const kernel of [debianKernel, customKernel]) {
     await using vm = aGuest(socket, workspace.copy(rootDisk()), kernel)
     const { console: guest } = vm
     await guest.logIn()
-    await addBoth(t, api, disk, network)
+    await addBoth(t, api, { path: disk }, network)
     t.is((await api.put('/vm.add-disk', { path: disk, id: 'other' })).status, 409)
     t.is((await api.put('/vm.add-disk', { path: `${disk}x` })).status, 500)
     await appears(guest, '/dev/vdb')
     await guest.check('echo first words > /dev/vdb; sync /dev/vdb')
     t.is(readFileSync(disk, 'latin1').slice(0, 11), 'first words')
+    await grows(t, api, guest)
     await pings(guest, network)
     t.deepEqual(await devicesOf(api), { config: ['_disk0', 'data', 'card'], tree: ['_disk0', 'data', 'card'] })
 
@@ -111,9 +129,11 @@ for (const kernel of [debianKernel, customKernel]) {
       [],
     )
 
-    await addBoth(t, api, disk, network)
+    await addBoth(t, api, { path: disk, ...slow }, network)
     await appears(guest, '/dev/vdb')
     t.is(await guest.check('head -c 11 /dev/vdb'), 'first words')
+    t.is(await guest.check('dd if=/dev/vdb bs=512 skip=65535 2>/dev/null | head -c 10'), 'last words')
+    await isSlow(t, guest)
     await pings(guest, network)
     const { exitCode, stderr } = await vm.powerOff()
     t.is(exitCode, 0, stderr)

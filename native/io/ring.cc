@@ -8,6 +8,7 @@ namespace {
 
 constexpr unsigned kMaximumSubmissions = 256;
 constexpr unsigned kWatches = 8;
+constexpr uint64_t kNsPerSecond = 1'000'000'000;
 // A watch's user data is its descriptor with this bit; a step's is its owner's address, which is even.
 constexpr uint64_t kWatchBit = 1;
 
@@ -90,7 +91,16 @@ void IoRing::submit() {
   }
 }
 
-void IoRing::wait() { io_uring_submit_and_wait(&ring_, 1); }
+void IoRing::wait(uint64_t most_ns) {
+  if (most_ns == 0) {
+    io_uring_submit_and_wait(&ring_, 1);
+    return;
+  }
+  __kernel_timespec timeout{.tv_sec = static_cast<int64_t>(most_ns / kNsPerSecond),
+                            .tv_nsec = static_cast<int64_t>(most_ns % kNsPerSecond)};
+  io_uring_cqe* entry = nullptr;
+  io_uring_submit_and_wait_timeout(&ring_, &entry, 1, &timeout, nullptr);
+}
 
 bool IoRing::take(Completion& completion) {
   io_uring_cqe* entry = nullptr;

@@ -32,8 +32,8 @@ class IoRing {
   void add(const DiskStep& step, void* owner);
   // Hands what was added to the kernel.
   void submit();
-  // Submits and sleeps until a step is done or a watched event was signalled.
-  void wait();
+  // Submits and sleeps until a step is done or a watched event was signalled, for so long at most; 0: however long.
+  void wait(uint64_t most_ns = 0);
   // The next result; false where there is none.
   bool take(Completion& completion);
 

@@ -6,6 +6,7 @@
 
 #include "napi/arguments.h"
 #include "napi/disk_image_binding.h"
+#include "napi/rate_limiter_binding.h"
 #include "virtio/net_engine.h"
 
 namespace tsvmm {
@@ -33,7 +34,7 @@ void BlockEngineBinding::make(Napi::Env env, EngineOptions options) {
     return Napi::TypeError::New(env, "onFault must be a function").ThrowAsJavaScriptException();
   }
   shared->on_fault = [this](std::string reason) { host_->report_fault(std::move(reason)); };
-  if (!open_disk(object, *shared)) return;
+  if (!open_disk(object, *shared) || !read_limiter_property(object, "limiter", shared->limiter)) return;
   auto engine = std::make_unique<BlockEngine>(std::move(options), std::move(shared));
   engine_ = engine.get();
   host_->adopt(std::move(engine));
@@ -85,7 +86,12 @@ void NetEngineBinding::make(Napi::Env env, EngineOptions options) {
     if (!tap.is_open()) return throw_failure(env, last_failure("fcntl"));
     taps.push_back(std::move(tap));
   }
-  host_->adopt(std::make_unique<NetEngine>(std::move(options), std::move(taps)));
+  NetEngine::Limiters limiters;
+  if (!read_limiter_property(host_->options(), "receiveLimiter", limiters.receive) ||
+      !read_limiter_property(host_->options(), "transmitLimiter", limiters.transmit)) {
+    return;
+  }
+  host_->adopt(std::make_unique<NetEngine>(std::move(options), std::move(taps), std::move(limiters)));
 }
 
 void MailboxEngineBinding::define(Napi::Env env, Napi::Object exports) {

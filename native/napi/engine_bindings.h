@@ -6,8 +6,8 @@
 #include <memory>
 
 #include "napi/engine_host.h"
-#include "virtio/block_queue.h"
 #include "virtio/block_engine.h"
+#include "virtio/block_queue.h"
 #include "virtio/mailbox_engine.h"
 
 namespace tsvmm {

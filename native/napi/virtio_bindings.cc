@@ -4,6 +4,7 @@
 #include "napi/arguments.h"
 #include "napi/disk_image_binding.h"
 #include "napi/engine_bindings.h"
+#include "napi/rate_limiter_binding.h"
 #include "napi/tap_binding.h"
 
 namespace tsvmm {
@@ -60,6 +61,7 @@ Napi::Value probe_disk_binding(const Napi::CallbackInfo& info) {
 
 void define_virtio(Napi::Env env, Napi::Object exports) {
   DiskImageBinding::define(env, exports);
+  RateLimiterBinding::define(env, exports);
   BlockEngineBinding::define(env, exports);
   NetEngineBinding::define(env, exports);
   MailboxEngineBinding::define(env, exports);

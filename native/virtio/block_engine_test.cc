@@ -45,7 +45,7 @@ class BlockEngineTest : public testing::TestWithParam<Setup> {
     unlink(path_.c_str());
   }
 
-  void make_engine(bool read_only = false, bool sparse = true) {
+  void make_engine(bool read_only = false, bool sparse = true, std::shared_ptr<RateLimiter> limiter = nullptr) {
     auto shared = std::make_unique<BlockShared>();
     const bool direct = GetParam().direct;
     shared->disk = DiskAccess::create(
@@ -54,6 +54,7 @@ class BlockEngineTest : public testing::TestWithParam<Setup> {
                        .value();
     std::memcpy(shared->serial.data(), "serial-0123", 11);
     shared->use_ring = GetParam().use_ring;
+    shared->limiter = std::move(limiter);
     EngineOptions options;
     options.name = "_disk0";
     options.memory = ram_.memory;
@@ -466,7 +467,6 @@ TEST_P(BlockEngineTest, FourQueuesAtOnceKeepTheirDataApart) {
   EXPECT_TRUE(failures_.list.empty());
 }
 
-// Requests of every kind, with all that the guest wrote for them there before: what differs afterwards is the engine's.
 // Where sectors are smaller than what the host takes, each write of one writes what it has read of those around it.
 TEST_P(BlockEngineTest, WhatOneQueueZeroesStaysSoWhileAnotherWritesNextToIt) {
   make_engine();
@@ -494,6 +494,46 @@ TEST_P(BlockEngineTest, WhatOneQueueZeroesStaysSoWhileAnotherWritesNextToIt) {
   neighbour.join();
 }
 
+constexpr uint64_t kMs = 1'000'000;
+
+std::shared_ptr<RateLimiter> limiter_of(uint64_t bytes, uint64_t operations, uint64_t refill_ns) {
+  const auto bucket = [&](uint64_t size) {
+    return TokenBucket::Limits{.size = size, .one_time_burst = 0, .refill_ns = refill_ns};
+  };
+  return std::make_shared<RateLimiter>(RateLimiter::Limits{.bytes = bucket(bytes), .operations = bucket(operations)});
+}
+
+TEST_P(BlockEngineTest, TakesWhatItsLimiterAllowsAndLeavesTheRest) {
+  const auto limiter = limiter_of(1 << 20, 3, 360'000'000 * kMs);
+  make_engine(false, true, limiter);
+  BlockDriver driver(ram_, 0);
+  start({&driver});
+  for (int number = 0; number < 3; ++number) {
+    EXPECT_EQ(driver.transfer(VIRTIO_BLK_T_IN, 0, {{driver.data, 512, true}}), VIRTIO_BLK_S_OK);
+  }
+  driver.set_header(VIRTIO_BLK_T_IN, 0);
+  driver.ring.add({{driver.header(), 16}, {driver.data, 512, true}, {driver.status(), 1, true}});
+  driver.ring.doorbell->signal();
+  std::this_thread::sleep_for(std::chrono::milliseconds(30));
+  EXPECT_EQ(counter("read_ops"), 3u);
+  engine_->request_stop();
+  const auto position = engine_->finish().front();
+  EXPECT_EQ(position.next_available, 3) << "the rest is left in the queue";
+  EXPECT_NEAR(static_cast<double>(limiter->levels().bytes->budget), (1 << 20) - 3 * 512, 512);
+}
+
+TEST_P(BlockEngineTest, GoesOnWhenItsLimiterLetsIt) {
+  make_engine(false, true, limiter_of(64 * 1024, 1000, 20 * kMs));
+  BlockDriver driver(ram_, 0);
+  start({&driver});
+  const auto begin = std::chrono::steady_clock::now();
+  for (int number = 0; number < 5; ++number) {
+    EXPECT_EQ(driver.transfer(VIRTIO_BLK_T_IN, 0, {{driver.data, 64 * 1024, true}}), VIRTIO_BLK_S_OK);
+  }
+  EXPECT_GE(std::chrono::steady_clock::now() - begin, std::chrono::milliseconds(3 * 20));
+}
+
+// Requests of every kind, with all that the guest wrote for them there before: what differs afterwards is the engine's.
 TEST_P(BlockEngineTest, AllThatItChangesIsMarked) {
   for (const uint64_t event_index : {uint64_t{0}, kFeatureEventIndex}) {
     make_engine();

@@ -3,6 +3,7 @@
 #include <poll.h>
 
 #include <cerrno>
+#include <ctime>
 #include <system_error>
 #include <utility>
 
@@ -11,6 +12,7 @@ namespace tsvmm {
 namespace {
 // Within a batch, what is done becomes visible after this many bytes: the guest goes on while we copy.
 constexpr uint64_t kPublishBytes = 64 * 1024;
+constexpr uint64_t kNsPerSecond = 1'000'000'000;
 }  // namespace
 
 BlockQueue::BlockQueue(EventFd wake, BlockShared& shared, Vring vring, Virtqueue queue, uint64_t features,
@@ -70,11 +72,14 @@ void BlockQueue::report_fault() {
 }
 
 void BlockQueue::rest() {
-  // With host I/O under way the ring wakes us for whatever comes first.
-  const bool looks = !has_in_flight();
+  // With host I/O under way the ring wakes us for whatever comes first; the limiter lets nothing be taken before its
+  // time.
+  const bool limited = wait_ns_ != 0;
+  const bool looks = !has_in_flight() && !limited;
   if (looks && poll_.look([this] { return queue_.has_available() || is_stopping(); })) return;
-  // Without a free request nothing can be taken, so no notification is wanted either.
-  if (!idle_requests_.empty() && queue_.enable_notifications()) return queue_.disable_notifications();
+  // Where nothing can be taken no notification is wanted either.
+  const bool takes = !idle_requests_.empty() && !limited;
+  if (takes && queue_.enable_notifications()) return queue_.disable_notifications();
   // The event of a stop may have been taken with a completion; one that comes from here on ends the sleep.
   if (is_stopping()) return;
   sleep();
@@ -85,16 +90,23 @@ void BlockQueue::rest() {
 }
 
 void BlockQueue::sleep() {
-  if (ring_.is_open()) return ring_.wait();
+  if (ring_.is_open()) return ring_.wait(wait_ns_);
   pollfd events[] = {{vring_.doorbell->get(), POLLIN, 0}, {wake_event().get(), POLLIN, 0}};
-  ::poll(events, 2, -1);
+  const timespec timeout{.tv_sec = static_cast<time_t>(wait_ns_ / kNsPerSecond),
+                         .tv_nsec = static_cast<long>(wait_ns_ % kNsPerSecond)};
+  ppoll(events, 2, wait_ns_ == 0 ? nullptr : &timeout, nullptr);
   vring_.doorbell->drain();
   wake_event().drain();
 }
 
+bool BlockQueue::is_limited() {
+  wait_ns_ = shared_.limiter ? shared_.limiter->wait_ns() : 0;
+  return wait_ns_ != 0;
+}
+
 bool BlockQueue::take_requests() {
   bool progress = false;
-  while (!idle_requests_.empty()) {
+  while (!idle_requests_.empty() && !is_limited()) {
     auto& request = *idle_requests_.back();
     const auto popped = queue_.pop(request.chain());
     if (popped == Virtqueue::Pop::kEmpty) break;
@@ -112,6 +124,7 @@ bool BlockQueue::take_requests() {
       break;
     }
     progress = true;
+    if (shared_.limiter) shared_.limiter->take(request.length(), 1);
     advance(request, alone);
     if (unpublished_bytes_ >= kPublishBytes) publish();
   }

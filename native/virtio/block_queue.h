@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "disk/disk_image.h"
+#include "io/rate_limiter.h"
 #include "io/ring.h"
 #include "sys/work_pool.h"
 #include "virtio/block_request.h"
@@ -32,6 +33,8 @@ struct BlockShared {
 
   DiskAccess& file() const { return image ? image->file() : *disk; }
 
+  // How much all queues together may do, and disks of the same group; nullptr: as much as they can.
+  std::shared_ptr<RateLimiter> limiter;
   std::array<uint8_t, 20> serial{};
   // Completed writes may still be in the host's cache.
   std::atomic<bool> writeback = true;
@@ -52,6 +55,7 @@ struct BlockShared {
 //   anything else: io_uring, one submission for all that the queue had (16 reads of 256 KiB: 20 us each, 26 us by
 //   calls)
 // Where the kernel refuses io_uring every call is made in this thread. What an image has to do by itself is the pool's.
+// Requests that the limiter does not allow yet stay in the queue.
 class BlockQueue final : public Worker {
  public:
   BlockQueue(EventFd wake, BlockShared& shared, Vring vring, Virtqueue queue, uint64_t features, OnFailure on_failure);
@@ -66,6 +70,7 @@ class BlockQueue final : public Worker {
   void sleep();
   // True where something was popped.
   bool take_requests();
+  bool is_limited();
   void advance(BlockRequest& request, bool alone);
   // False where the step belongs in the ring.
   bool perform_inline(BlockRequest& request, bool alone);
@@ -93,6 +98,8 @@ class BlockQueue final : public Worker {
   bool nowait_reads_ = true;
   bool nowait_writes_ = true;
   uint64_t unpublished_bytes_ = 0;
+  // Until the limiter lets it go on, when it was asked last; 0: it does.
+  uint64_t wait_ns_ = 0;
 
   struct CarriedOut {
     BlockRequest* request;

@@ -4,6 +4,12 @@
 
 namespace tsvmm {
 
+NetEngine::NetEngine(EngineOptions options, std::vector<UniqueFd> taps, Limiters limiters)
+    : Engine(std::move(options)), taps_(std::move(taps)) {
+  shared_.receive_limiter = std::move(limiters.receive);
+  shared_.transmit_limiter = std::move(limiters.transmit);
+}
+
 void NetEngine::set_mode(uint64_t value) {
   shared_.active_pairs.store(value);
   for (const auto& worker : workers()) worker->wake();

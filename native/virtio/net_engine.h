@@ -12,8 +12,14 @@ namespace tsvmm {
 // Queue 2i receives and 2i + 1 transmits for pair i (virtio 1.2 §5.1.2).
 class NetEngine final : public Engine {
  public:
+  // How much the card may receive and transmit; nullptr where it may all.
+  struct Limiters {
+    std::shared_ptr<RateLimiter> receive;
+    std::shared_ptr<RateLimiter> transmit;
+  };
+
   // One tap queue a pair, non-blocking, with a header of 12 bytes.
-  NetEngine(EngineOptions options, std::vector<UniqueFd> taps) : Engine(std::move(options)), taps_(std::move(taps)) {}
+  NetEngine(EngineOptions options, std::vector<UniqueFd> taps, Limiters limiters);
   ~NetEngine() override { shut_down(); }
 
   // How many pairs are in use (VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET); 1 at first, kept over stop and start.

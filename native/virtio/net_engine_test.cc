@@ -32,7 +32,7 @@ class NetEngineTest : public testing::Test {
     for (const int wire : wires_) close(wire);
   }
 
-  void make_engine(int pairs) {
+  void make_engine(int pairs, NetEngine::Limiters limiters = {}) {
     std::vector<UniqueFd> taps;
     for (int pair = 0; pair < pairs; ++pair) {
       int ends[2];
@@ -52,7 +52,7 @@ class NetEngineTest : public testing::Test {
       changed_.notify_all();
     };
     options.on_stopped = [] {};
-    engine_ = std::make_unique<NetEngine>(std::move(options), std::move(taps));
+    engine_ = std::make_unique<NetEngine>(std::move(options), std::move(taps), std::move(limiters));
   }
   void start(std::vector<Vring> vrings, uint64_t features) {
     const auto failure = engine_->start(std::move(vrings), features);
@@ -322,6 +322,69 @@ TEST_F(NetEngineTest, PairsBeyondTheActiveOnesStayIdle) {
   EXPECT_TRUE(rx1.wait_used(element));
   EXPECT_TRUE(tx1.wait_used(element));
   EXPECT_EQ(get(2), frame(60, 't'));
+}
+
+constexpr uint64_t kHourNs = 3'600'000'000'000;
+
+std::shared_ptr<RateLimiter> operations(uint64_t size, uint64_t refill_ns) {
+  const TokenBucket::Limits limits{.size = size, .one_time_burst = 0, .refill_ns = refill_ns};
+  return std::make_shared<RateLimiter>(RateLimiter::Limits{.bytes = {}, .operations = limits});
+}
+
+TEST_F(NetEngineTest, SendsWhatItsLimiterAllowsAndTheRestLater) {
+  const auto limiter = operations(3, kHourNs);
+  make_engine(1, {.receive = nullptr, .transmit = limiter});
+  GuestDriver tx(ram_, 16, kMergeable, kRam);
+  ram_.write(kData, frame(60, 't'));
+  for (int number = 0; number < 6; ++number) tx.add({{kData, 72}});
+  start({tx.vring(1)}, kMergeable);
+  vring_used_elem element{};
+  for (int number = 0; number < 3; ++number) ASSERT_TRUE(tx.wait_used(element));
+  std::this_thread::sleep_for(std::chrono::milliseconds(30));
+  EXPECT_EQ(tx.used_index(), 3);
+  engine_->request_stop();
+  const auto position = engine_->finish().front();
+  EXPECT_EQ(position.next_available, 3) << "the rest is left in the queue";
+  limiter->set_levels({.bytes = {}, .operations = TokenBucket::Level{0, 3}});
+  tx.layout.next_available = position.next_available;
+  tx.layout.next_used = position.next_used;
+  start({tx.vring(1)}, kMergeable);
+  for (int number = 0; number < 3; ++number) ASSERT_TRUE(tx.wait_used(element));
+  EXPECT_EQ(counter(3), 6u);
+}
+
+TEST_F(NetEngineTest, ReceivesWhatItsLimiterAllowsFromAllPairsTogether) {
+  make_engine(2, {.receive = operations(3, kHourNs), .transmit = nullptr});
+  engine_->set_mode(2);
+  GuestDriver rx0(ram_, 16, kMergeable, kRam);
+  GuestDriver rx1(ram_, 16, kMergeable, kRam + 0x10000);
+  for (auto* rx : {&rx0, &rx1}) {
+    for (int number = 0; number < 8; ++number) rx->add({{kData, 1514, true}});
+  }
+  start({rx0.vring(0), rx1.vring(2)}, kMergeable);
+  // The wires of this engine are the last two. A pair that has looked may still take one.
+  for (int number = 0; number < 8; ++number) put(frame(60, 'r'), 1);
+  while (rx0.used_index() < 3) std::this_thread::yield();
+  for (int number = 0; number < 8; ++number) put(frame(60, 'r'), 2);
+  std::this_thread::sleep_for(std::chrono::milliseconds(30));
+  EXPECT_EQ(rx0.used_index(), 3);
+  EXPECT_EQ(rx1.used_index(), 0);
+}
+
+TEST_F(NetEngineTest, WakesWhenItsLimiterLetsItGoOn) {
+  constexpr uint64_t kMs = 1'000'000;
+  make_engine(1, {.receive = operations(2, 20 * kMs), .transmit = operations(5, 20 * kMs)});
+  GuestDriver rx(ram_, 64, kMergeable, kRam);
+  GuestDriver tx(ram_, 64, kMergeable, kRam + 0x10000);
+  const auto begin = std::chrono::steady_clock::now();
+  for (int number = 0; number < 10; ++number) rx.add({{kData, 1514, true}});
+  for (int number = 0; number < 25; ++number) tx.add({{kData + 0x1000, 72}});
+  for (int number = 0; number < 10; ++number) put(frame(60, 'r'), 1);
+  start({rx.vring(0), tx.vring(1)}, kMergeable);
+  vring_used_elem element{};
+  for (int number = 0; number < 10; ++number) ASSERT_TRUE(rx.wait_used(element)) << number;
+  for (int number = 0; number < 25; ++number) ASSERT_TRUE(tx.wait_used(element)) << number;
+  EXPECT_GE(std::chrono::steady_clock::now() - begin, std::chrono::milliseconds(80 - 1)) << "both fill four times";
 }
 
 TEST_F(NetEngineTest, MalformedQueuesAreReported) {

@@ -2,6 +2,7 @@
 
 #include <linux/if_tun.h>
 #include <net/if.h>
+#include <poll.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
@@ -9,6 +10,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <climits>
+#include <ctime>
 #include <utility>
 
 #include "io/pieces.h"
@@ -26,6 +28,7 @@ constexpr size_t kOverflow = 68 * 1024;
 
 // One turn for a direction before the other one has its own.
 constexpr int kFramesPerTurn = 256;
+constexpr uint64_t kNsPerSecond = 1'000'000'000;
 // Within a turn, what is done becomes visible this often: the guest goes on while we copy.
 constexpr int kFramesPerPublish = 16;
 constexpr size_t kBytesPerPublish = 64 * 1024;
@@ -123,8 +126,8 @@ void NetPair::rest() {
 }
 
 bool NetPair::look_for_work(unsigned round) {
-  if (options_.transmit && !outgoing_waits_ && options_.transmit->queue.has_available()) return true;
-  if (!options_.receive || options_.receive->failed) return false;
+  if (options_.transmit && takes_frames() && options_.transmit->queue.has_available()) return true;
+  if (!options_.receive || options_.receive->failed || options_.receive->wait_ns != 0) return false;
   if (is_starved()) return options_.receive->queue.has_available();
   if (round % kRoundsPerTapLook != 0) return false;
   tap_readable_ = true;
@@ -136,18 +139,22 @@ void NetPair::disable_notifications() {
   if (options_.receive) options_.receive->queue.disable_notifications();
 }
 
+// Whether a frame of the driver's would be sent.
+bool NetPair::takes_frames() const { return !outgoing_waits_ && options_.transmit->wait_ns == 0; }
+
 // True where there is something to do already. While the tap is full, or buffers are left, a notification is of no use.
 bool NetPair::enable_notifications() {
   if (!active_) return false;
   bool available = false;
-  if (options_.transmit && !outgoing_waits_) available |= options_.transmit->queue.enable_notifications();
+  if (options_.transmit && takes_frames()) available |= options_.transmit->queue.enable_notifications();
   if (options_.receive && is_starved()) available |= options_.receive->queue.enable_notifications();
   return available;
 }
 
 void NetPair::watch_tap() {
   uint32_t events = EPOLLET;
-  if (active_ && options_.receive && !options_.receive->failed && !is_starved()) events |= EPOLLIN;
+  const auto& receive = options_.receive;
+  if (active_ && receive && !receive->failed && receive->wait_ns == 0 && !is_starved()) events |= EPOLLIN;
   if (active_ && outgoing_waits_) events |= EPOLLOUT;
   if (events == tap_events_) return;
   // Changing it makes the kernel look again, so that nothing that came in between is missed.
@@ -159,12 +166,28 @@ void NetPair::sleep() {
   constexpr int kSources = 4;
   watch_tap();
   epoll_event events[kSources];
-  const int count = epoll_wait(epoll_.get(), events, kSources, -1);
+  const auto limited = limited_ns();
+  if (limited != 0) {
+    const timespec timeout{.tv_sec = static_cast<time_t>(limited / kNsPerSecond),
+                           .tv_nsec = static_cast<long>(limited % kNsPerSecond)};
+    pollfd any{epoll_.get(), POLLIN, 0};
+    ppoll(&any, 1, &timeout, nullptr);
+  }
+  const int count = epoll_wait(epoll_.get(), events, kSources, limited != 0 ? 0 : -1);
   for (int number = 0; number < count; ++number) {
     if (events[number].data.fd != options_.tap) continue;
     tap_readable_ |= (events[number].events & EPOLLIN) != 0;
     tap_writable_ |= (events[number].events & EPOLLOUT) != 0;
   }
+}
+
+uint64_t NetPair::limited_ns() const {
+  uint64_t shortest = 0;
+  for (const auto* queue : {&options_.receive, &options_.transmit}) {
+    if (!active_ || !*queue || (*queue)->failed || (*queue)->wait_ns == 0) continue;
+    shortest = shortest == 0 ? (*queue)->wait_ns : std::min(shortest, (*queue)->wait_ns);
+  }
+  return shortest;
 }
 
 void NetPair::adopt_memory() {
@@ -206,13 +229,18 @@ void NetPair::fail(NetQueue& queue, const char* reason, const OnFailure& on_fail
   if (!std::exchange(queue.failed, true)) on_failure(queue.vring.index, reason);
 }
 
+bool NetPair::is_limited(NetQueue& queue, const std::shared_ptr<RateLimiter>& limiter) {
+  queue.wait_ns = limiter ? limiter->wait_ns() : 0;
+  return queue.wait_ns != 0;
+}
+
 bool NetPair::transmit() {
   if (!options_.transmit || options_.transmit->failed) return false;
   auto& queue = *options_.transmit;
   if (outgoing_waits_ && !tap_writable_) return false;
   Publisher publisher(queue);
   bool progress = false;
-  for (int frame = 0; frame < kFramesPerTurn; ++frame) {
+  for (int frame = 0; frame < kFramesPerTurn && !is_limited(queue, shared_.transmit_limiter); ++frame) {
     if (!std::exchange(outgoing_waits_, false)) {
       const auto popped = queue.queue.pop(outgoing_);
       if (popped == Virtqueue::Pop::kBroken) fail(queue, queue.queue.failure(), on_failure_);
@@ -239,6 +267,7 @@ bool NetPair::send(Chain& chain) {
     written = writev(options_.tap, pieces.data(), static_cast<int>(pieces.size()));
   } while (written < 0 && errno == EINTR);
   if (written < 0) return errno != EAGAIN;
+  if (shared_.transmit_limiter) shared_.transmit_limiter->take(chain.readable_bytes - kHeaderBytes, 1);
   shared_.transmit_bytes.fetch_add(chain.readable_bytes - kHeaderBytes, std::memory_order_relaxed);
   shared_.transmit_frames.fetch_add(1, std::memory_order_relaxed);
   return true;
@@ -250,7 +279,10 @@ bool NetPair::receive() {
   Publisher publisher(queue);
   bool progress = false;
   for (int frame = 0; frame < kFramesPerTurn; ++frame) {
-    if (frame_bytes_ == 0 && (!tap_readable_ || !gather_buffers() || !read_frame())) break;
+    if (frame_bytes_ == 0) {
+      if (is_limited(queue, shared_.receive_limiter)) break;
+      if (!tap_readable_ || !gather_buffers() || !read_frame()) break;
+    }
     const auto bytes = frame_bytes_;
     if (!deliver()) break;
     publisher.count(bytes);
@@ -310,6 +342,7 @@ bool NetPair::read_frame() {
     return false;
   }
   frame_bytes_ = static_cast<size_t>(count);
+  if (shared_.receive_limiter) shared_.receive_limiter->take(frame_bytes_ - kHeaderBytes, 1);
   frame_placed_ = std::min(frame_bytes_, room);
   return true;
 }

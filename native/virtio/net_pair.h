@@ -7,6 +7,7 @@
 #include <optional>
 #include <vector>
 
+#include "io/rate_limiter.h"
 #include "sys/unique_fd.h"
 #include "virtio/idle_poll.h"
 #include "virtio/vring.h"
@@ -17,6 +18,9 @@ namespace tsvmm {
 // Shared by the pairs of a card. Any thread.
 struct NetShared {
   std::atomic<uint64_t> active_pairs = 1;
+  // How much all pairs together receive and transmit; nullptr: as much as there is.
+  std::shared_ptr<RateLimiter> receive_limiter;
+  std::shared_ptr<RateLimiter> transmit_limiter;
   std::atomic<uint64_t> receive_bytes = 0;
   std::atomic<uint64_t> receive_frames = 0;
   std::atomic<uint64_t> transmit_bytes = 0;
@@ -28,6 +32,8 @@ struct NetQueue {
   Vring vring;
   Virtqueue queue;
   bool failed = false;
+  // Until its limiter lets it go on, when it was asked last; 0: it does.
+  uint64_t wait_ns = 0;
 
   void publish() {
     if (queue.publish()) vring.interrupt->signal();
@@ -35,7 +41,8 @@ struct NetQueue {
 };
 
 // Frames go between guest memory and the tap without a copy. While there is work the driver is asked not to notify;
-// without a receive buffer the tap is not looked at; while the tap is full the transmit queue is not.
+// without a receive buffer the tap is not looked at; while the tap is full the transmit queue is not. A direction that
+// has had what its limiter allows rests: frames wait in the tap, or in the driver's queue.
 class NetPair final : public Worker {
  public:
   struct Options {
@@ -58,12 +65,15 @@ class NetPair final : public Worker {
   void rest();
   bool look_for_work(unsigned round);
   void sleep();
+  // 0: nothing waits for its limiter.
+  uint64_t limited_ns() const;
   void adopt_memory();
   void heed_active_pairs();
   void watch_tap();
   void disable_notifications();
   bool enable_notifications();
   static void fail(NetQueue& queue, const char* reason, const OnFailure& on_failure);
+  static bool is_limited(NetQueue& queue, const std::shared_ptr<RateLimiter>& limiter);
 
   // Each: true where it did something.
   bool transmit();
@@ -79,6 +89,7 @@ class NetPair final : public Worker {
   // Gives the frame in hand to the driver; false where it needs more buffers than there are yet.
   bool deliver();
   void give_back_unused();
+  bool takes_frames() const;
   bool is_starved() const { return frame_bytes_ != 0 || buffers_.empty(); }
 
   NetShared& shared_;

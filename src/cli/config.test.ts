@@ -7,8 +7,9 @@ test('flags become the configuration that the API has for them', t => {
   const config = configOf({
     ...{ kernel: 'vmlinux', initramfs: 'initrd', cmdline: 'console=ttyS0 quiet' },
     ...{ cpus: 'boot=2', memory: 'size=1G,shared=on' },
-    disk: ['path=a', 'path=b,readonly=on,id=data'],
-    net: ['tap=tap0,mac=52:54:00:00:00:01'],
+    disk: ['path=a', 'path=b,readonly=on,id=data,rate_limit_group=slow'],
+    net: ['tap=tap0,mac=52:54:00:00:00:01,bw_size=1M,bw_refill_time=100'],
+    rateLimitGroup: ['id=slow,ops_size=10,ops_one_time_burst=20,ops_refill_time=1000'],
     ...{
       serial: 'tty',
       console: 'off',
@@ -23,8 +24,16 @@ test('flags become the configuration that the API has for them', t => {
       payload: { kernel: 'vmlinux', initramfs: 'initrd', cmdline: 'console=ttyS0 quiet' },
       cpus: { boot_vcpus: 2 },
       memory: { size: 2 ** 30, shared: true },
-      disks: [{ path: 'a' }, { path: 'b', readonly: true, id: 'data' }],
-      net: [{ tap: 'tap0', mac: '52:54:00:00:00:01' }],
+      disks: [{ path: 'a' }, { path: 'b', readonly: true, id: 'data', rate_limit_group: 'slow' }],
+      net: [
+        {
+          ...{ tap: 'tap0', mac: '52:54:00:00:00:01' },
+          rate_limiter_config: { bandwidth: { size: 2 ** 20, refill_time: 100 } },
+        },
+      ],
+      rate_limit_groups: [
+        { id: 'slow', rate_limiter_config: { ops: { size: 10, one_time_burst: 20, refill_time: 1000 } } },
+      ],
       ...{ serial: { mode: 'Tty' }, console: { mode: 'Off' }, debug_console: { mode: 'File', file: '/log' } },
       rng: { src: '/dev/random' },
       platform: { serial_number: '7' },

@@ -1,6 +1,6 @@
 import { parseVmConfig, type VmConfig } from '../config/vm-config.ts'
 import { parseChardev, printChardev } from './chardev.ts'
-import { cpusKeys, diskKeys, memoryKeys, netKeys, platformKeys, rngKeys } from './keys.ts'
+import { cpusKeys, diskKeys, memoryKeys, netKeys, platformKeys, rateLimitGroupKeys, rngKeys } from './keys.ts'
 import { parseOption, printOption } from './options.ts'
 
 /** The flags that describe a machine, as they stand on the command line. */
@@ -12,6 +12,7 @@ export interface MachineFlags {
   readonly cpus?: string
   readonly memory?: string
   readonly disk?: readonly string[]
+  readonly rateLimitGroup?: readonly string[]
   readonly net?: readonly string[]
   readonly rng?: string
   readonly serial?: string
@@ -28,6 +29,7 @@ export function configOf(flags: MachineFlags): VmConfig {
     cpus: optional(flags.cpus, text => parseOption('--cpus', text, cpusKeys)),
     memory: optional(flags.memory, text => parseOption('--memory', text, memoryKeys)),
     disks: flags.disk?.map(text => parseOption('--disk', text, diskKeys)),
+    rate_limit_groups: flags.rateLimitGroup?.map(text => parseOption('--rate-limit-group', text, rateLimitGroupKeys)),
     net: flags.net?.map(text => parseOption('--net', text, netKeys)),
     rng: optional(flags.rng, text => parseOption('--rng', text, rngKeys)),
     serial: optional(flags.serial, text => parseChardev('--serial', text)),
@@ -52,6 +54,9 @@ export function flagsOf(config: VmConfig): MachineFlags {
     cpus: printOption(config.cpus, cpusKeys),
     memory: printOption(config.memory, memoryKeys),
     ...(config.disks.length === 0 ? {} : { disk: config.disks.map(disk => printOption(disk, diskKeys)) }),
+    ...(config.rate_limit_groups.length === 0
+      ? {}
+      : { rateLimitGroup: config.rate_limit_groups.map(group => printOption(group, rateLimitGroupKeys)) }),
     ...(config.net.length === 0 ? {} : { net: config.net.map(card => printOption(card, netKeys)) }),
     rng: printOption(config.rng, rngKeys),
     serial: printChardev(config.serial),

@@ -7,6 +7,7 @@ import {
   memoryKeys,
   netKeys,
   platformKeys,
+  rateLimitGroupKeys,
   receiveMigrationKeys,
   restoreKeys,
   rngKeys,
@@ -31,6 +32,11 @@ export const machineFlags: readonly FlagHelp[] = [
   { flag: '--cpus <KEYS>', summary: 'virtual CPUs:', keys: cpusKeys },
   { flag: '--memory <KEYS>', summary: 'memory:', keys: memoryKeys },
   { flag: '--disk <KEYS...>', summary: 'disks, one for each value; may be given again:', keys: diskKeys },
+  {
+    flag: '--rate-limit-group <KEYS...>',
+    summary: 'how much disks may do together, a group for each value; may be given again:',
+    keys: rateLimitGroupKeys,
+  },
   { flag: '--net <KEYS...>', summary: 'network cards, one for each value; may be given again:', keys: netKeys },
   { flag: '--rng <KEYS>', summary: 'source of randomness:', keys: rngKeys },
   { flag: '--serial <TARGET>', summary: 'serial port: off, null, tty, pty, file=PATH or socket=PATH [null]' },
@@ -94,7 +100,7 @@ const unsupportedFlags = [
     '--ivshmem <X>',
   ],
   ...['--landlock', '--landlock-rules <X...>', '--log-format <X>', '--memory-zone <X...>', '--numa <X...>'],
-  ...['--pci-segment <X...>', '--pmem <X...>', '--pvmemcontrol', '--pvpanic', '--rate-limit-group <X...>'],
+  ...['--pci-segment <X...>', '--pmem <X...>', '--pvmemcontrol', '--pvpanic'],
   ...[
     '--rtc',
     '--seccomp <X>',

@@ -56,12 +56,29 @@ export const memoryKeys: OptionKeys = {
   hotplugged_size: { field: 'hotplugged_size', kind: size },
 }
 
-const rateLimiterKeys: OptionKeys = Object.fromEntries(
-  ['bw_size', 'bw_one_time_burst', 'bw_refill_time', 'ops_size', 'ops_one_time_burst', 'ops_refill_time'].map(key => [
-    key,
-    { field: 'rate_limiter_config', kind: number },
-  ]),
-)
+const limiter = 'rate_limiter_config'
+
+const rateLimiterKeys: OptionKeys = {
+  bw_size: { field: `${limiter}.bandwidth.size`, kind: size, help: 'bytes in each bw_refill_time [no limit]' },
+  bw_one_time_burst: {
+    field: `${limiter}.bandwidth.one_time_burst`,
+    kind: size,
+    help: 'bytes on top of that, once [0]',
+  },
+  bw_refill_time: { field: `${limiter}.bandwidth.refill_time`, kind: number, help: 'milliseconds' },
+  ops_size: { field: `${limiter}.ops.size`, kind: number, help: 'operations in each ops_refill_time [no limit]' },
+  ops_one_time_burst: {
+    field: `${limiter}.ops.one_time_burst`,
+    kind: number,
+    help: 'operations on top of that, once [0]',
+  },
+  ops_refill_time: { field: `${limiter}.ops.refill_time`, kind: number, help: 'milliseconds' },
+}
+
+export const rateLimitGroupKeys: OptionKeys = {
+  id: { field: 'id', kind: text, isRequired: true, help: 'name of the group, for rate_limit_group of disks' },
+  ...rateLimiterKeys,
+}
 
 const pciKeys: OptionKeys = {
   iommu: { field: 'iommu', kind: toggle },
@@ -89,7 +106,7 @@ export const diskKeys: OptionKeys = {
   ...pciKeys,
   vhost_user: { field: 'vhost_user', kind: toggle },
   socket: { field: 'vhost_socket', kind: path },
-  rate_limit_group: { field: 'rate_limit_group', kind: text },
+  rate_limit_group: { field: 'rate_limit_group', kind: text, help: 'the --rate-limit-group that it belongs to [none]' },
   queue_affinity: { field: 'queue_affinity', kind: queueAffinity },
   lock_granularity: {
     field: 'lock_granularity',

@@ -4,7 +4,7 @@ import type { ValueKind } from './values.ts'
 
 /** A key of an option with structure. */
 export interface OptionKey {
-  /** Where its value goes in the configuration object. */
+  /** Where its value goes in the configuration object: `rate_limiter_config.ops.size` is in one within it. */
   readonly field: string
   readonly kind: ValueKind
   readonly isRequired?: boolean
@@ -34,7 +34,7 @@ export function parseOption(option: string, text: string, keys: OptionKeys): Opt
     if (seen.has(key)) throw invalid(option, `${key}: is there twice`)
     seen.add(key)
     const value = part.slice(separator + 1)
-    if (value !== '') result[known.field] = known.kind.parse(value, refusal(option, key))
+    if (value !== '') setField(result, known.field, known.kind.parse(value, refusal(option, key)))
   }
   const missing = Object.entries(keys).find(([, { field, isRequired }]) => isRequired === true && !(field in result))
   if (missing !== undefined) throw invalid(option, `${missing[0]}: is missing`)
@@ -52,10 +52,24 @@ export function withFirstKey(text: string, keys: OptionKeys): string {
 export function printOption(object: Readonly<OptionObject>, keys: OptionKeys): string {
   const parts: string[] = []
   for (const [key, { field, kind }] of Object.entries(keys)) {
-    const value = object[field]
+    const value = fieldOf(object, field)
     if (value !== undefined) parts.push(`${key}=${kind.print(value)}`)
   }
   return parts.join(',')
+}
+
+function setField(object: OptionObject, field: string, value: unknown): void {
+  const [name = '', ...within] = field.split('.')
+  if (within.length === 0) object[name] = value
+  else {
+    const inner: OptionObject = { ...Object(object[name]) }
+    setField(inner, within.join('.'), value)
+    object[name] = inner
+  }
+}
+
+function fieldOf(object: Readonly<OptionObject>, field: string): unknown {
+  return field.split('.').reduce<unknown>((value, name) => Reflect.get(Object(value), name), object)
 }
 
 /** ERR_OPTION_INVALID for what is wrong with an option. */

@@ -12,7 +12,7 @@ const nameOf = (flag: string) => flag.split(' ', 1)[0] ?? flag
 const keyed = machineFlags.flatMap(({ flag, keys }) =>
   Object.entries(keys ?? {}).map(([key, entry]) => ({ flag: nameOf(flag), key, entry })),
 )
-const isList = (flag: string) => ['--disk', '--net'].includes(flag)
+const isList = (flag: string) => ['--disk', '--net', '--rate-limit-group'].includes(flag)
 
 function parse(args: readonly string[]) {
   const flags = createProgram().parse(args, { from: 'user' }).opts()
@@ -21,6 +21,7 @@ function parse(args: readonly string[]) {
 
 /** What a disk cannot be without. */
 function withRequired(flag: string, key: string, text: string): string {
+  if (flag === '--rate-limit-group' && key !== 'id') return `id=a,${text}`
   return flag === '--disk' && key !== 'path' ? `path=a,${text}` : text
 }
 
@@ -173,5 +174,11 @@ const wrongValues: Readonly<Record<string, readonly string[]>> = {
 const takenAtTheEnds: ReadonlySet<string> = new Set([
   ...['--cpus boot=1', '--cpus max=1', '--disk num_queues=1', '--disk pci_segment=0', '--net pci_segment=0'],
   ...['--disk pci_device_id=1', '--net pci_device_id=1', '--rng pci_device_id=1', '--rng pci_segment=0'],
+  ...['--disk', '--net', '--rate-limit-group'].flatMap(flag =>
+    ['bw', 'ops'].flatMap(key => [
+      ...[`${flag} ${key}_size=0`, `${flag} ${key}_one_time_burst=0`],
+      ...[`${flag} ${key}_refill_time=0`, `${flag} ${key}_refill_time=1`],
+    ]),
+  ),
   ...['--memory hotplug_size=0', '--memory hotplugged_size=0', '--platform num_pci_segments=1'],
 ])

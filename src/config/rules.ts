@@ -5,6 +5,7 @@ import { checkChardevs } from './chardev-rules.ts'
 import { checkQueueSize, checkUnique, fail, failConflict } from './checks.ts'
 import { checkNet } from './net-rules.ts'
 import { checkSlots } from './pci-slots.ts'
+import { checkRates } from './rate-rules.ts'
 import type { VmConfig } from './vm-config.ts'
 
 const mebibyte = 1024 * 1024
@@ -27,6 +28,7 @@ export function checkRules(config: VmConfig): void {
 /** What must hold for devices that can come and go. Throws ERR_CONFIG_INVALID naming flag and key. */
 export function checkDevices(config: VmConfig): void {
   checkDisks(config.disks)
+  checkRates(config)
   checkNet(config.net)
   checkIds('--disk', config.disks)
   checkIds('--net', config.net)

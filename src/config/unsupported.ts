@@ -22,7 +22,7 @@ const unused: Readonly<Record<string, Readonly<Record<string, Predicate>>>> = {
   '': {
     ...{ balloon: never, fs: isEmptyList, pmem: isEmptyList, vsock: never, vdpa: isEmptyList, devices: isEmptyList },
     ...{ user_devices: isEmptyList, generic_vhost_user: isEmptyList, numa: isEmptyList, pci_segments: isEmptyList },
-    ...{ rate_limit_groups: isEmptyList, sgx_epc: isEmptyList, landlock_rules: isEmptyList },
+    ...{ sgx_epc: isEmptyList, landlock_rules: isEmptyList },
     ...{ iommu: isOff, watchdog: isOff, pvpanic: isOff, pvmemcontrol: isOff, rtc: isOff, landlock_enable: isOff },
     ...{ tpm: never, ivshmem: never, gdb: isOff },
   },
@@ -32,13 +32,13 @@ const unused: Readonly<Record<string, Readonly<Record<string, Predicate>>>> = {
   },
   payload: { igvm: never, host_data: never, fw_cfg_config: never },
   disks: {
-    ...{ iommu: isOff, vhost_user: isOff, vhost_socket: never, rate_limiter_config: never, rate_limit_group: never },
+    ...{ iommu: isOff, vhost_user: isOff, vhost_socket: never },
     ...{ queue_affinity: isEmptyList, disable_io_uring: isOff, disable_aio: isOff },
     // The whole file is locked, and with it every range.
     ...{ lock_granularity: is('Full', 'ByteRange'), pci_segment: isZero },
   },
   net: {
-    ...{ iommu: isOff, vhost_user: isOff, vhost_socket: never, vhost_mode: is('Client'), rate_limiter_config: never },
+    ...{ iommu: isOff, vhost_user: isOff, vhost_socket: never, vhost_mode: is('Client') },
     pci_segment: isZero,
   },
   rng: { iommu: isOff, id: never, pci_segment: isZero },
@@ -100,6 +100,13 @@ function withoutNulls(object: Record<string, unknown>): Record<string, unknown> 
   return Object.fromEntries(Object.entries(object).filter(([, value]) => value !== null && value !== undefined))
 }
 
+function withoutNullsWithin(value: unknown): unknown {
+  if (!isObject(value)) return value
+  return Object.fromEntries(
+    Object.entries(withoutNulls(value)).map(([name, content]) => [name, withoutNullsWithin(content)]),
+  )
+}
+
 function checkedSection(section: string, value: unknown): unknown {
   if (!isObject(value)) return value
   const result = new Map<string, unknown>()
@@ -110,7 +117,7 @@ function checkedSection(section: string, value: unknown): unknown {
     }
     if (own(own(unsupportedValues, section), field)?.(content)) refuse(section, field, content)
     const isUnused = own(own(unused, section), field)
-    if (isUnused === undefined) result.set(field, content)
+    if (isUnused === undefined) result.set(field, withoutNullsWithin(content))
     else if (!isUnused(content)) refuse(section, field)
   }
   return Object.fromEntries(result)

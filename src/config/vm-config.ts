@@ -49,6 +49,15 @@ export const payloadSchema = z.strictObject({
   cmdline: z._default(z.string(), ''),
 })
 
+const bucketSchema = z.strictObject({
+  size: z._default(size, 0),
+  one_time_burst: z._default(size, 0),
+  refill_time: z._default(count, 0),
+})
+/** Bytes and operations that fill again in so many milliseconds; a size of 0 is no limit. */
+export const rateLimiterSchema = z.strictObject({ bandwidth: z.optional(bucketSchema), ops: z.optional(bucketSchema) })
+export const rateLimitGroupSchema = z.strictObject({ id: text, rate_limiter_config: rateLimiterSchema })
+
 export const diskSchema = z.strictObject({
   path: text,
   readonly: z._default(z.boolean(), false),
@@ -62,6 +71,9 @@ export const diskSchema = z.strictObject({
   image_type: z._default(z.enum(['Raw', 'Qcow2', 'FixedVhd', 'Vhdx', 'Unknown']), 'Raw'),
   /** The image may stand on other files, which it names. */
   backing_files: z._default(z.boolean(), false),
+  rate_limiter_config: z.optional(rateLimiterSchema),
+  /** One of `rate_limit_groups`. */
+  rate_limit_group: z.optional(text),
   pci_device_id: pciDeviceId,
 })
 
@@ -79,6 +91,8 @@ export const netSchema = z.strictObject({
   offload_tso: z._default(z.boolean(), true),
   offload_ufo: z._default(z.boolean(), true),
   offload_csum: z._default(z.boolean(), true),
+  /** Of each direction. */
+  rate_limiter_config: z.optional(rateLimiterSchema),
   pci_device_id: pciDeviceId,
 })
 
@@ -105,6 +119,7 @@ export const vmConfigSchema = z.strictObject({
   cpus: z._default(cpusSchema, cpusSchema.parse({}, seldomChecked)),
   memory: z._default(memorySchema, memorySchema.parse({}, seldomChecked)),
   payload: payloadSchema,
+  rate_limit_groups: z._default(z.array(rateLimitGroupSchema), []),
   disks: z._default(z.array(diskSchema), []),
   net: z._default(z.array(netSchema), []),
   rng: z._default(rngSchema, rngSchema.parse({}, seldomChecked)),
@@ -116,6 +131,7 @@ export const vmConfigSchema = z.strictObject({
 
 export type VmConfig = z.output<typeof vmConfigSchema>
 export type VmConfigInput = z.input<typeof vmConfigSchema>
+export type RateLimiterConfig = z.output<typeof rateLimiterSchema>
 export type DiskConfig = z.output<typeof diskSchema>
 export type DiskConfigInput = z.input<typeof diskSchema>
 export type NetConfig = z.output<typeof netSchema>

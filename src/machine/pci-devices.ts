@@ -6,9 +6,11 @@ import { PciFunction } from '../pci/function.ts'
 import { ConfigPorts, PciSegment } from '../pci/segment.ts'
 import type { VirtioDevice } from '../virtio/device.ts'
 import { VirtioPciTransport } from '../virtio/pci-transport.ts'
+import { RateLimitGroup } from '../virtio/rate-limiter.ts'
 import type { Chardevs } from './chardevs.ts'
 import type { DeviceMaker, NewDevice, PluggedDevice } from './hotplug.ts'
 import type { Machine } from './machine.ts'
+import { limiterOf, type SharedLimiter } from './rate-limits.ts'
 import { cardOf, consoleOf, diskOf, randomSourceOf } from './virtio-devices.ts'
 
 export interface PciDevicesOptions {
@@ -39,6 +41,8 @@ const hostBridge = {
 /** The PCI segment and what is made to be in it, each device in the slot that its configuration names. */
 export class PciDevices implements DeviceMaker {
   readonly #options: PciDevicesOptions
+  /** By group; those that limit nothing are left out. */
+  readonly #groups = new Map<string, SharedLimiter>()
   readonly #segment: PciSegment
 
   /** Adds the segment with its host bridge. */
@@ -55,7 +59,13 @@ export class PciDevices implements DeviceMaker {
   /** Adds the devices of the configuration in Cloud Hypervisor's order; returns those that can be removed. */
   async addAll(): Promise<PluggedDevice[]> {
     const { components, config, chardevs, vm } = this.#options
-    const { console, disks, net, rng } = config
+    const { console, disks, net, rng, rate_limit_groups } = config
+    for (const { id, rate_limiter_config } of rate_limit_groups) {
+      const limiter = limiterOf(rate_limiter_config)
+      if (limiter === undefined) continue
+      this.#groups.set(id, limiter)
+      components.add(new RateLimitGroup(id, limiter))
+    }
     const add = (plugged: PluggedDevice) => {
       components.add(plugged.device)
       components.add(plugged.transport)
@@ -76,7 +86,8 @@ export class PciDevices implements DeviceMaker {
 
   async #make({ list, config }: NewDevice, isClaimedLater: boolean): Promise<PluggedDevice> {
     const { vm, onDiskFault: onFault } = this.#options
-    const device = list === 'disks' ? await diskOf(config, vm, { isClaimedLater, onFault }) : cardOf(config, vm)
+    const surroundings = { vm, groups: this.#groups, isClaimedLater, onFault }
+    const device = list === 'disks' ? await diskOf(config, surroundings) : cardOf(config, vm)
     return this.#plug(device, config.pci_device_id)
   }
 

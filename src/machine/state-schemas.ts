@@ -13,6 +13,7 @@ import { blkState } from '../virtio/blk-state.ts'
 import { consoleState } from '../virtio/console-state.ts'
 import { netState } from '../virtio/net-state.ts'
 import { pciTransportState } from '../virtio/pci-transport-state.ts'
+import { rateLimitGroupState } from '../virtio/rate-limiter-state.ts'
 import { clockState } from './virtual-machine-state.ts'
 import { x86TscState } from './x86_64-tsc-state.ts'
 import { x86VcpuState } from './x86_64-vcpu-state.ts'
@@ -22,5 +23,6 @@ export const stateSchemas: readonly StateSchema<unknown>[] = [
   ...[clockState, ioapicState, acpiGedState, acpiPciHotplugState, acpiPmTimerState, rtcState, serialState],
   ...[vmGenerationIdState, vmClockState],
   ...[configPortsState, pciFunctionState, pciTransportState, blkState, netState, consoleState],
+  ...[rateLimitGroupState],
   ...[x86TscState, x86VcpuState],
 ]

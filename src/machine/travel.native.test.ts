@@ -22,7 +22,11 @@ function aConfig(t: ExecutionContext) {
       payload: { kernel: '/nowhere' },
       cpus: { boot_vcpus: 2 },
       memory: { size: 64 * 1024 * 1024 },
-      disks: [{ path: disk, readonly: true }],
+      disks: [
+        { path: disk, readonly: true, rate_limiter_config: { bandwidth: { size: 1000, refill_time: 1000 } } },
+        { path: disk, readonly: true, rate_limit_group: 'slow' },
+      ],
+      rate_limit_groups: [{ id: 'slow', rate_limiter_config: { ops: { size: 10, refill_time: 1000 } } }],
       console: { mode: 'Null' },
     }),
   )

@@ -1,7 +1,7 @@
 import { type OpenDisk, openDisk } from '../backends/disk.native.ts'
 import { openRandomSource } from '../backends/random-source.ts'
 import { openTap, tapOffloads } from '../backends/tap.native.ts'
-import type { DiskConfig, NetConfig } from '../config/vm-config.ts'
+import type { DiskConfig, NetConfig, RateLimiterConfig } from '../config/vm-config.ts'
 import type { KvmVirtualMachine } from '../hypervisor/kvm.native.ts'
 import { VirtioBlk } from '../virtio/blk.ts'
 import { VirtioConsole } from '../virtio/console.ts'
@@ -16,6 +16,7 @@ import { LateBackend } from '../virtio/late-backend.ts'
 import { netFeatures, VirtioNet } from '../virtio/net.ts'
 import { VirtioRng } from '../virtio/rng.ts'
 import type { Chardevs } from './chardevs.ts'
+import { limiterOf, type SharedLimiter } from './rate-limits.ts'
 
 /** Each opens what its configuration names and has nothing open where that fails. */
 
@@ -31,7 +32,10 @@ export async function consoleOf(chardevs: Chardevs, vm: KvmVirtualMachine): Prom
   return device
 }
 
-export interface DiskDeviceOptions {
+export interface DiskSurroundings {
+  readonly vm: KvmVirtualMachine
+  /** Limiters by the names of their groups. */
+  readonly groups: ReadonlyMap<string, SharedLimiter>
   /** It is another one's until it is claimed. */
   readonly isClaimedLater: boolean
   /** Told of what is wrong with its image. */
@@ -40,8 +44,7 @@ export interface DiskDeviceOptions {
 
 export async function diskOf(
   config: DiskConfig,
-  vm: KvmVirtualMachine,
-  { isClaimedLater, onFault }: DiskDeviceOptions,
+  { vm, groups, isClaimedLater, onFault }: DiskSurroundings,
 ): Promise<VirtioDevice> {
   const { path, readonly: isReadOnly, num_queues, queue_size, id } = config
   const name = id ?? path
@@ -54,6 +57,8 @@ export async function diskOf(
     grow?.(sizeBytes)
     engine?.grow(sizeBytes)
   }
+  const own = limiterOf(config.rate_limiter_config)
+  const limiter = own ?? groups.get(config.rate_limit_group ?? '')
   const device = new VirtioBlk({
     name,
     sizeBytes: disk.sizeBytes,
@@ -67,7 +72,7 @@ export async function diskOf(
     createBackend: onFailure => {
       const make = () => {
         engine = createBlockBackend(vm.nativeMemory, {
-          ...{ name, source: disk.source, serial: config.serial ?? name, onFailure },
+          ...{ name, source: disk.source, serial: config.serial ?? name, limiter, onFailure },
           onFault: reason => onFault(name, `${path}: ${reason}`),
         })
         return engine
@@ -77,6 +82,7 @@ export async function diskOf(
       if (!isClaimedLater) backend.open()
       return backend
     },
+    ...(own === undefined ? {} : { limiter: own }),
     ...(grow === undefined ? {} : { growDisk }),
     closeDisk: () => disk.close(),
     claimDisk: () => {
@@ -112,6 +118,7 @@ export function cardOf(config: NetConfig, vm: KvmVirtualMachine): VirtioDevice {
   if (mac === undefined) throw new RangeError(`${name} has no address: its configuration is not settled`)
   const queuePairs = num_queues / 2
   const hostMac = host_mac === undefined ? undefined : macBytes(host_mac)
+  const limiters = directionsOf(config.rate_limiter_config)
   using opened = new DisposableStack()
   const tap = opened.adopt(openTap({ name: tapName, fds, queuePairs, ip, mask, hostMac, mtu }), each => each.close())
   const device = new VirtioNet({
@@ -121,13 +128,20 @@ export function cardOf(config: NetConfig, vm: KvmVirtualMachine): VirtioDevice {
     queuePairs,
     queueSize: queue_size,
     offloads: { tso: config.offload_tso, ufo: config.offload_ufo, csum: config.offload_csum },
-    createBackend: onFailure => createNetBackend(vm.nativeMemory, { name, tapFds: tap.fds, onFailure }),
+    createBackend: onFailure => createNetBackend(vm.nativeMemory, { name, tapFds: tap.fds, ...limiters, onFailure }),
+    ...limiters,
     createControl: handlers => createMailboxBackend(vm.nativeMemory, `${name}_ctrl`, handlers),
     setGuestOffloads: features => tap.setOffloads(tapFlags(features)),
     closeTap: () => tap.close(),
   })
   opened.move()
   return device
+}
+
+/** Each direction may do so much. */
+function directionsOf(config: RateLimiterConfig | undefined) {
+  const [receiveLimiter, transmitLimiter] = [limiterOf(config), limiterOf(config)]
+  return receiveLimiter === undefined || transmitLimiter === undefined ? {} : { receiveLimiter, transmitLimiter }
 }
 
 export async function randomSourceOf(path: string, vm: KvmVirtualMachine): Promise<VirtioDevice> {

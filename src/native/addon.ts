@@ -14,7 +14,10 @@ import type {
   NativeBlockEngine,
   NativeEngine,
   NativeMailboxEngine,
+  NativeRateLimiter,
   NetEngineOptions,
+  RateLimits,
+  TokenBucketLimits,
 } from './engines.ts'
 import type {
   MemoryImageWriterOptions,
@@ -62,6 +65,7 @@ export interface Addon {
   readonly MemoryReceiver: new (options: MemoryReceiverOptions) => NativeMemoryReceiver
   readonly Kvm: new (path: string) => NativeKvm
   readonly DiskImage: new (options: DiskImageOptions) => NativeDiskImage
+  readonly RateLimiter: new (limits: RateLimits<TokenBucketLimits>) => NativeRateLimiter
   readonly BlockEngine: new (options: BlockEngineOptions) => NativeBlockEngine
   readonly NetEngine: new (options: NetEngineOptions) => NativeEngine
   readonly MailboxEngine: new (options: MailboxEngineOptions) => NativeMailboxEngine

@@ -327,3 +327,17 @@ function readThreadNames(): string[] {
     }
   })
 }
+
+test('a rate limiter is made of limits that can be kept, and has what is left of them', t => {
+  const { RateLimiter } = addon()
+  const limiter = new RateLimiter({ bytes: { size: 1000, oneTimeBurst: 50, refillMs: 2 ** 32 - 1 } })
+  t.deepEqual(limiter.levels(), { bytes: { burst: 50, budget: 1000 } })
+  limiter.setLevels({ bytes: { burst: 60, budget: -7 }, operations: { burst: 1, budget: 1 } })
+  t.deepEqual(limiter.levels(), { bytes: { burst: 50, budget: -7 } })
+  const bucket = { size: 1, oneTimeBurst: 0, refillMs: 1 }
+  for (const wrong of [{ size: 0 }, { refillMs: 0 }, { size: -1 }, { oneTimeBurst: 1.5 }, { refillMs: 2 ** 53 }]) {
+    t.throws(() => new RateLimiter({ operations: { ...bucket, ...wrong } }), undefined, JSON.stringify(wrong))
+  }
+  const engine = { name: '_disk0', limiter: {} }
+  t.throws(() => Reflect.construct(addon().BlockEngine, [engine]), { instanceOf: TypeError })
+})

@@ -47,7 +47,35 @@ export interface FileDisk {
   readonly sparse: boolean
 }
 
+/** Tokens that fill again: none of both is 0, `refillMs` is what it takes from empty to full. */
+export interface TokenBucketLimits {
+  readonly size: number
+  /** What there is on top of a full bucket, once. */
+  readonly oneTimeBurst: number
+  readonly refillMs: number
+}
+
+/** What is left: a budget below 0 was taken in advance, and is at least -(2^53 - 1). */
+export interface TokenBucketLevel {
+  readonly burst: number
+  readonly budget: number
+}
+
+/** Of bytes and of operations; what is absent has no limit. */
+export interface RateLimits<Bucket> {
+  readonly bytes?: Bucket | undefined
+  readonly operations?: Bucket | undefined
+}
+
+/** How much all engines that share it may do in a time. Any number of them, running or not. */
+export interface NativeRateLimiter {
+  levels(): RateLimits<TokenBucketLevel>
+  /** What is more than the limits allow is cut. */
+  setLevels(levels: RateLimits<TokenBucketLevel>): void
+}
+
 export type BlockEngineOptions = EngineOptions & {
+  readonly limiter?: NativeRateLimiter
   /** At most 20 bytes: what VIRTIO_BLK_T_GET_ID answers. */
   readonly serial: Uint8Array
   /** Something is wrong with the image, told once: the guest gets I/O errors where that is. */
@@ -57,6 +85,8 @@ export type BlockEngineOptions = EngineOptions & {
 export interface NetEngineOptions extends EngineOptions {
   /** One tap queue descriptor per pair, non-blocking, IFF_VNET_HDR with a 12-byte header. Stay owned by the caller. */
   readonly tapFds: readonly number[]
+  readonly receiveLimiter?: NativeRateLimiter
+  readonly transmitLimiter?: NativeRateLimiter
 }
 
 /** Moves payload between a device's virtqueues and its host side in native threads. */

@@ -5,6 +5,7 @@ import { deviceStatus } from './common-config.ts'
 import { commonFeatures } from './device.ts'
 import { aBoard } from './testing/board.ts'
 import { FakeBackend } from './testing/fake-backend.ts'
+import { FakeLimiter } from './testing/fake-limiter.ts'
 
 const { version1 } = commonFeatures
 const writebackOffset = 32
@@ -211,4 +212,18 @@ test('a disk that cannot become as large stays as it is', t => {
   t.throws(() => disk.device.resize(2 ** 21), { message: 'no space' })
   t.is(disk.driver.readConfig(0, 4), 2048)
   t.throws(() => aDisk().device.resize(2 ** 30), { code, message: /only raw disks that are written to can be$/ })
+})
+
+test('what a disk may do still travels with it', async t => {
+  const limiter = new FakeLimiter({ bytes: { burst: 0, budget: -512 } })
+  const moved = new FakeLimiter({ bytes: { burst: 7, budget: 7 } })
+  const [disk, other] = [aDisk({ limiter }), aDisk({ limiter: moved })]
+  for (const each of [disk, other]) await each.device.pause()
+  moveState(disk.device, other.device)
+  other.device.resume()
+  t.deepEqual(moved.levels(), limiter.levels())
+  await other.device.pause()
+  holdsItsState(t, disk.device)
+  t.throws(() => moveState(disk.device, aDisk().device), { code: 'ERR_STATE_INVALID' })
+  t.throws(() => moveState(aDisk().device, disk.device), { code: 'ERR_STATE_INVALID' })
 })

@@ -5,6 +5,7 @@ import { TsvmmError } from '../util/errors.ts'
 import { blkState, type SavedBlk } from './blk-state.ts'
 import { commonFeatures, type DeviceEvents, type VirtioDevice } from './device.ts'
 import type { QueueBackend } from './queue-backend.ts'
+import { loadLimiter, PausableLimiter, type RateLimiter } from './rate-limiter.ts'
 
 /** virtio 1.2 §5.2.3. */
 export const blkFeatures = {
@@ -52,6 +53,8 @@ export interface BlkOptions {
   readonly canDiscard: boolean
   readonly canWriteZeroes: boolean
   createBackend(onFailure: (queueIndex: number, reason: string) => void): BlkBackend
+  /** Its own: one that it shares is saved elsewhere. */
+  readonly limiter?: RateLimiter
   /** Makes what the host has of it larger, and has the back end serve it, whole sectors; absent where that cannot be. */
   growDisk?(sizeBytes: number): void
   closeDisk(): void
@@ -66,7 +69,7 @@ export class VirtioBlk implements VirtioDevice {
   readonly name: string
   readonly state = saved({
     schema: blkState,
-    save: () => ({ isWriteback: this.#state.isWriteback, sizeBytes: this.#knownBytes }),
+    save: () => this.#save(),
     load: state => this.#load(state),
   })
   readonly queueSizes: readonly number[]
@@ -90,10 +93,12 @@ export class VirtioBlk implements VirtioDevice {
   /** What the driver knows of: less where the image has grown since the state was saved, or while nothing runs. */
   #knownBytes: number
   #isPaused = false
+  readonly #limiter: PausableLimiter | undefined
   #isClosed = false
 
   constructor(options: BlkOptions) {
     this.#options = options
+    this.#limiter = options.limiter && new PausableLimiter(options.limiter)
     this.#sizeBytes = options.sizeBytes
     this.#knownBytes = options.sizeBytes
     this.name = options.name
@@ -128,10 +133,12 @@ export class VirtioBlk implements VirtioDevice {
 
   async pause(): Promise<void> {
     this.#isPaused = true
+    this.#limiter?.pause()
   }
 
   resume(): void {
     this.#isPaused = false
+    this.#limiter?.resume()
     this.#tellSize()
   }
 
@@ -169,12 +176,18 @@ export class VirtioBlk implements VirtioDevice {
     this.#events?.configChanged()
   }
 
-  #load({ isWriteback, sizeBytes }: SavedBlk): void {
+  #save(): SavedBlk {
+    const state = { isWriteback: this.#state.isWriteback, sizeBytes: this.#knownBytes }
+    return this.#limiter === undefined ? state : { ...state, limiter: this.#limiter.save() }
+  }
+
+  #load({ isWriteback, sizeBytes, limiter }: SavedBlk): void {
     if (this.#sizeBytes < sizeBytes) {
       const reason = `its image has ${this.#sizeBytes} bytes and had ${sizeBytes}`
       throw new TsvmmError('ERR_STATE_INVALID', { component: this.name, reason })
     }
     this.#knownBytes = sizeBytes
+    loadLimiter(this.name, this.#limiter, limiter)
     this.#setWriteback(isWriteback)
   }
 

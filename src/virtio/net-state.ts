@@ -1,5 +1,6 @@
 import { defineState, type StateOf } from '../state/schema.ts'
 import { integer, object, optional, u64 } from '../state/shapes.ts'
+import { rateLevels } from './rate-limiter-state.ts'
 
 export const netState = defineState(
   'virtio-net',
@@ -7,6 +8,9 @@ export const netState = defineState(
     activePairs: integer(1, 0x8000),
     /** What the driver has set; absent where it has set none, and what was negotiated is on. */
     guestOffloads: optional(u64),
+    /** Of a card that has them. */
+    receiveLimiter: optional(rateLevels),
+    transmitLimiter: optional(rateLevels),
   }),
 )
 

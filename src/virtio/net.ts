@@ -5,6 +5,7 @@ import { TsvmmError } from '../util/errors.ts'
 import { commonFeatures, type DeviceEvents, readOnlySpans, type VirtioDevice } from './device.ts'
 import { netState, type SavedNet } from './net-state.ts'
 import type { MailboxBackend, MailboxHandlers, QueueBackend, Vring, VringPosition } from './queue-backend.ts'
+import { loadLimiter, PausableLimiter, type RateLimiter } from './rate-limiter.ts'
 
 /** virtio 1.2 §5.1.3. */
 export const netFeatures = {
@@ -52,6 +53,8 @@ export interface NetOptions {
   createControl(handlers: MailboxHandlers): MailboxBackend
   /** Tells the host's side which of the guest's offloads (features of `netFeatures`, guest…) are on. */
   setGuestOffloads(features: bigint): void
+  readonly receiveLimiter?: RateLimiter
+  readonly transmitLimiter?: RateLimiter
   closeTap(): void
 }
 
@@ -61,10 +64,7 @@ export class VirtioNet implements VirtioDevice {
   readonly name: string
   readonly state = saved({
     schema: netState,
-    save: () => {
-      const { activePairs, guestOffloads } = this.#state
-      return guestOffloads === undefined ? { activePairs } : { activePairs, guestOffloads }
-    },
+    save: () => this.#save(),
     load: state => this.#load(state),
   })
   readonly queueSizes: readonly number[]
@@ -75,6 +75,8 @@ export class VirtioNet implements VirtioDevice {
   readonly #options: NetOptions
   readonly #data: QueueBackend & { setMode(pairs: number): void }
   readonly #control: MailboxBackend
+  readonly #receiveLimiter: PausableLimiter | undefined
+  readonly #transmitLimiter: PausableLimiter | undefined
   #events: DeviceEvents | undefined
   #state = powerOnState()
   /** The features of the driver that is ready. */
@@ -84,7 +86,9 @@ export class VirtioNet implements VirtioDevice {
   constructor(options: NetOptions) {
     this.#options = options
     this.name = options.name
-    const { queuePairs, queueSize, mac, mtu } = options
+    const { queuePairs, queueSize, mac, mtu, receiveLimiter, transmitLimiter } = options
+    this.#receiveLimiter = receiveLimiter && new PausableLimiter(receiveLimiter)
+    this.#transmitLimiter = transmitLimiter && new PausableLimiter(transmitLimiter)
     this.queueSizes = [...new Array<number>(2 * queuePairs).fill(queueSize), controlQueueSize]
     this.features = featuresOf(options)
     this.config.set(mac, 0)
@@ -113,8 +117,16 @@ export class VirtioNet implements VirtioDevice {
   }
 
   writeConfig(): void {}
-  async pause(): Promise<void> {}
-  resume(): void {}
+
+  async pause(): Promise<void> {
+    this.#receiveLimiter?.pause()
+    this.#transmitLimiter?.pause()
+  }
+
+  resume(): void {
+    this.#receiveLimiter?.resume()
+    this.#transmitLimiter?.resume()
+  }
 
   reset(): void {
     this.#state = powerOnState()
@@ -125,6 +137,16 @@ export class VirtioNet implements VirtioDevice {
     if (this.#isClosed) return
     this.#isClosed = true
     this.#options.closeTap()
+  }
+
+  #save(): SavedNet {
+    const { activePairs, guestOffloads } = this.#state
+    return {
+      activePairs,
+      ...(guestOffloads === undefined ? {} : { guestOffloads }),
+      ...(this.#receiveLimiter === undefined ? {} : { receiveLimiter: this.#receiveLimiter.save() }),
+      ...(this.#transmitLimiter === undefined ? {} : { transmitLimiter: this.#transmitLimiter.save() }),
+    }
   }
 
   #load(state: SavedNet): void {
@@ -138,6 +160,8 @@ export class VirtioNet implements VirtioDevice {
       throw new TsvmmError('ERR_STATE_INVALID', { component: this.name, reason })
     }
     this.#state = { activePairs, guestOffloads }
+    loadLimiter(this.name, this.#receiveLimiter, state.receiveLimiter)
+    loadLimiter(this.name, this.#transmitLimiter, state.transmitLimiter)
   }
 
   #command(message: Uint8Array): number {
