@@ -1,8 +1,12 @@
 #include "memory/lazy_memory.h"
 
+#include <sys/mman.h>
+
 #include <algorithm>
 #include <chrono>
 #include <thread>
+
+#include "memory/mapping.h"
 
 namespace tsvmm {
 
@@ -15,6 +19,24 @@ uint64_t largest_unit(const PagingSpace& space) {
   uint64_t largest = 1;
   for (const auto& segment : space.segments()) largest = std::max(largest, segment.unit);
   return largest;
+}
+
+// Calls each(first, pages, is_wanted) for every run of neighbouring host pages of which something is wanted, or
+// nothing.
+template <typename Each>
+void for_each_stretch(const PagingSegment& segment, const PageBitmap& wanted, Each&& each) {
+  const auto is_wanted = [&](uint64_t host_page) {
+    for (auto page = host_page; page < host_page + segment.unit; ++page) {
+      if (wanted.test(page)) return true;
+    }
+    return false;
+  };
+  for (auto page = segment.first_page; page < segment.end_page();) {
+    const auto first = page;
+    const bool wants = is_wanted(first);
+    while (page < segment.end_page() && is_wanted(page) == wants) page += segment.unit;
+    each(first, page - first, wants);
+  }
 }
 
 std::span<std::byte> memory_of(const PagingSegment& segment) { return {segment.host, segment.pages * kImagePageSize}; }
@@ -38,6 +60,31 @@ Result<std::unique_ptr<LazyMemory>> LazyMemory::create(std::shared_ptr<const Ram
     if (auto watched = userfault.value().watch(memory_of(segment)); !watched) return watched.failure();
   }
   return std::unique_ptr<LazyMemory>(new LazyMemory(std::move(space).value(), std::move(userfault).value()));
+}
+
+Result<std::unique_ptr<LazyMemory>> LazyMemory::create(std::shared_ptr<const RamMap> map, const PageBitmap& wanted) {
+  auto space = PagingSpace::of(map);
+  if (!space) return space.failure();
+  if (wanted.pages() != space.value().pages()) return Failure{EINVAL, "pages of other memory"};
+  const auto& segments = space.value().segments();
+  // Before it is watched: who throws away what is watched waits until that is read.
+  for (size_t index = 0; index < segments.size(); ++index) {
+    const int advice = map->ranges()[index].mapping->is_shared() ? MADV_REMOVE : MADV_DONTNEED;
+    int error = 0;
+    for_each_stretch(segments[index], wanted, [&](uint64_t first, uint64_t pages, bool is_wanted) {
+      if (!is_wanted || error != 0) return;
+      if (madvise(segments[index].at(first), pages * kImagePageSize, advice) != 0) error = errno;
+    });
+    if (error != 0) return Failure{error, "madvise"};
+  }
+  auto created = create(std::move(map));
+  if (!created) return created;
+  for (const auto& segment : segments) {
+    for_each_stretch(segment, wanted, [&](uint64_t first, uint64_t pages, bool is_wanted) {
+      if (!is_wanted) created.value()->set(first, pages);
+    });
+  }
+  return created;
 }
 
 std::optional<PageFault> LazyMemory::take() {
@@ -89,6 +136,15 @@ bool LazyMemory::is_settled(uint64_t first, uint64_t end) const {
     if (!is_set(page)) return false;
   }
   return true;
+}
+
+PageBitmap LazyMemory::missing() const {
+  std::lock_guard lock(mutex_);
+  PageBitmap missing(space_.pages());
+  for (uint64_t page = 0; page < space_.pages(); ++page) {
+    if (!is_set(page)) missing.set(page);
+  }
+  return missing;
 }
 
 uint64_t LazyMemory::unsettled() const {

@@ -10,6 +10,7 @@
 #include <span>
 #include <vector>
 
+#include "memory/page_bitmap.h"
 #include "memory/paging_space.h"
 #include "memory/userfault.h"
 
@@ -34,6 +35,9 @@ class LazyMemory {
   // From now on whoever touches a missing page waits. Besides the failures of PagingSpace: EPERM where the host does
   // not allow it, EINVAL for memory that is a file, EBUSY for memory that somebody watches already.
   static Result<std::unique_ptr<LazyMemory>> create(std::shared_ptr<const RamMap> map);
+  // Likewise, where only the contents of these pages are still wanted. What was there of them is thrown away. Of a huge
+  // page all is wanted, or nothing. EINVAL for pages of other memory.
+  static Result<std::unique_ptr<LazyMemory>> create(std::shared_ptr<const RamMap> map, const PageBitmap& wanted);
 
   const PagingSpace& space() const { return space_; }
   // To poll; valid until close().
@@ -45,6 +49,8 @@ class LazyMemory {
   // Whether all of them are.
   bool is_settled(uint64_t first, uint64_t end) const;
   uint64_t unsettled() const;
+  // Those that are not.
+  PageBitmap missing() const;
 
   // Makes the page of a fault present and wakes who waits: with `kind` and `bytes` (a host page) where its contents are
   // still wanted, with zeroes otherwise. Only for threads that call take(). Fails where the host is out of memory.

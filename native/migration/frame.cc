@@ -28,9 +28,10 @@ Result<> FrameWriter::write_pages(uint64_t span, const PagesFrame& frame) {
   return write(FrameKind::kPages, frame.encoding, span, kMasksBytes + frame.contents.size());
 }
 
-Result<> FrameWriter::write_request(uint64_t span, const SpanMask& wanted) {
-  store(payload(), wanted);
-  return write(FrameKind::kRequest, 0, span, sizeof wanted);
+Result<> FrameWriter::write_request(uint64_t pair, const PairMask& wanted) {
+  store(payload(), wanted[0]);
+  store(payload().subspan(sizeof(SpanMask)), wanted[1]);
+  return write(FrameKind::kRequest, 0, 2 * pair, sizeof wanted);
 }
 
 Result<> FrameWriter::write_mark(FrameKind kind, uint64_t number) { return write(kind, 0, number, 0); }
@@ -81,9 +82,13 @@ Result<Frame> FrameReader::judge(const FrameHeader& header) {
       if (header.payload_bytes != 0) return bad("a mark has a payload");
       return Frame{.kind = header.kind, .number = header.number, .pages = {}};
     case FrameKind::kRequest: {
-      if (header.payload_bytes != sizeof(SpanMask)) return bad("a request is no mask");
-      const auto wanted = mask_at(0);
-      if (!is_empty(wanted & ~pages_of(header.number))) return bad("a request is for pages that there are not");
+      if (header.payload_bytes != sizeof(PairMask) || header.number % 2 != 0) return bad("a request is no pair");
+      const PairMask wanted{mask_at(0), mask_at(sizeof(SpanMask))};
+      for (unsigned index = 0; index < 2; ++index) {
+        if (!is_empty(wanted[index] & ~pages_of(header.number + index))) {
+          return bad("a request is for pages that there are not");
+        }
+      }
       return Frame{.kind = header.kind, .number = header.number, .pages = {}, .wanted = wanted};
     }
   }
@@ -113,6 +118,7 @@ Result<Frame> FrameReader::judge_pages(const FrameHeader& header) const {
 
 SpanMask FrameReader::pages_of(uint64_t span) const {
   SpanMask mask{};
+  // Also for numbers that are far beyond: span * 256 could be anything.
   if (span >= PageBitmap::span_count(pages_)) return mask;
   const auto end = std::min<uint64_t>(kSpanPages, pages_ - span * kSpanPages);
   for (unsigned page = 0; page < end; ++page) set(mask, page);

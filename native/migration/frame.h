@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "memory/page_bitmap.h"
+#include "migration/rest_pages.h"
 #include "migration/stream.h"
 #include "sys/result.h"
 
@@ -18,7 +19,7 @@ enum class FrameKind : uint8_t {
   kPages = 1,    // number: a span; masks and contents follow
   kEnd = 2,      // number: a pass, of which nothing comes any more over this connection
   kApplied = 3,  // back: everything up to the end of pass `number` is in memory
-  kRequest = 4,  // number: a span; a mask of the pages that somebody waits for follows
+  kRequest = 4,  // number: a span, an even one; masks of the pages of it and the next that somebody waits for follow
 };
 
 // Of the contents of a kPages: one, both or none of them.
@@ -65,7 +66,7 @@ class FrameWriter {
   std::span<std::byte> contents();
   // Those are the first `bytes` of contents().
   Result<> write_pages(uint64_t span, const PagesFrame& frame);
-  Result<> write_request(uint64_t span, const SpanMask& wanted);
+  Result<> write_request(uint64_t pair, const PairMask& wanted);
   Result<> write_mark(FrameKind kind, uint64_t number);
   // Of a kPages with so much in it.
   static constexpr size_t frame_bytes(size_t contents) { return sizeof(FrameHeader) + kMasksBytes + contents; }
@@ -83,7 +84,7 @@ struct Frame {
   FrameKind kind;
   uint64_t number;
   PagesFrame pages;   // kPages
-  SpanMask wanted{};  // kRequest
+  PairMask wanted{};  // kRequest
 };
 
 // Reads them, one thread.

@@ -70,7 +70,7 @@ TEST(FrameTest, FramesComeAsTheyWere) {
   FrameReader reader(receiving, kPages);
   std::vector<std::byte> contents(2 * kPageBytes, std::byte{7});
   ASSERT_TRUE(writer.write_pages(1, {.data = mask_of({0, 43}), .zero = mask_of({1}), .contents = contents}));
-  ASSERT_TRUE(writer.write_request(0, mask_of({255})));
+  ASSERT_TRUE(writer.write_request(0, {mask_of({255}), mask_of({43})}));
   ASSERT_TRUE(writer.write_mark(FrameKind::kEnd, 1ull << 60));
   sending.cut();
   auto frame = *reader.read().value();
@@ -81,7 +81,7 @@ TEST(FrameTest, FramesComeAsTheyWere) {
   EXPECT_TRUE(std::ranges::equal(frame.pages.contents, contents));
   frame = *reader.read().value();
   EXPECT_EQ(frame.kind, FrameKind::kRequest);
-  EXPECT_EQ(frame.wanted, mask_of({255}));
+  EXPECT_EQ(frame.wanted, (PairMask{mask_of({255}), mask_of({43})}));
   frame = *reader.read().value();
   EXPECT_EQ(frame.number, 1ull << 60);
   EXPECT_FALSE(reader.read().value());
@@ -119,7 +119,7 @@ TEST(FrameTest, FramesComeOnceAndInOrder) {
 TEST(FrameTest, WhatNoSenderWritesIsRefused) {
   const auto pages = some_pages();
   const auto mark = written([](FrameWriter& writer) { ASSERT_TRUE(writer.write_mark(FrameKind::kEnd, 1)); });
-  const auto request = written([](FrameWriter& writer) { ASSERT_TRUE(writer.write_request(0, mask_of({1}))); });
+  const auto request = written([](FrameWriter& writer) { ASSERT_TRUE(writer.write_request(0, {mask_of({1})})); });
   const auto refused = [](const std::vector<std::byte>& bytes, const std::function<void(FrameHeader&)>& change) {
     const auto read = read_of(changed(bytes, change));
     ASSERT_FALSE(read);
@@ -138,6 +138,7 @@ TEST(FrameTest, WhatNoSenderWritesIsRefused) {
   refused(mark, [](auto& header) { header.kind = FrameKind::kRequest; });
   refused(mark, [](auto& header) { header.kind = FrameKind::kPages; });
   refused(request, [](auto& header) { header.kind = FrameKind::kApplied; });
+  refused(request, [](auto& header) { header.number = 1; });
   refused(request, [](auto& header) { header.number = 2; });
   auto both = pages;
   both[sizeof(FrameHeader) + sizeof(SpanMask)] |= std::byte{1};

@@ -37,14 +37,14 @@ MemoryReceiver::~MemoryReceiver() {
   threads_.clear();
 }
 
-void MemoryReceiver::settle_into(std::shared_ptr<LazyMemory> memory) {
+void MemoryReceiver::settle_into(std::shared_ptr<LazyMemory> memory, std::function<void()> on_settled) {
   std::lock_guard lock(mutex_);
-  lazy_memory_ = std::move(memory);
+  late_ = std::make_shared<const Late>(std::move(memory), std::move(on_settled));
 }
 
-std::shared_ptr<LazyMemory> MemoryReceiver::lazy_memory() const {
+std::shared_ptr<const MemoryReceiver::Late> MemoryReceiver::late() const {
   std::lock_guard lock(mutex_);
-  return lazy_memory_;
+  return late_;
 }
 
 void MemoryReceiver::run(Connection& connection) {
@@ -68,13 +68,17 @@ Result<> MemoryReceiver::receive(Connection& connection) {
 Result<> MemoryReceiver::place(Connection& connection, uint64_t span, const PagesFrame& frame) {
   bytes_received_ += FrameWriter::frame_bytes(frame.contents.size());
   pages_received_ += count(frame.data | frame.zero);
-  const auto lazy = lazy_memory();
-  if (lazy && frame.is_delta()) return Failure{EBADMSG, "changes of pages that are not there"};
+  const auto late = this->late();
+  if (late && frame.is_delta()) return Failure{EBADMSG, "changes of pages that are not there"};
   const auto pages = connection.decoder.decode(frame);
   if (!pages) return pages.failure();
-  if (lazy) return connection.settler.settle(*lazy, span, frame, pages.value());
-  copy(span, frame, pages.value());
-  return Unit{};
+  if (!late) {
+    copy(span, frame, pages.value());
+    return Unit{};
+  }
+  auto settled = connection.settler.settle(*late->memory, span, frame, pages.value());
+  late->on_settled();
+  return settled;
 }
 
 void MemoryReceiver::copy(uint64_t span, const PagesFrame& frame, std::span<const std::byte> pages) const {

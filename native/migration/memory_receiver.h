@@ -40,8 +40,9 @@ class MemoryReceiver {
   MemoryReceiver(const MemoryReceiver&) = delete;
   MemoryReceiver& operator=(const MemoryReceiver&) = delete;
 
-  // Between two passes: what comes from now on is for `memory`, each page once. Changes of pages are refused then.
-  void settle_into(std::shared_ptr<LazyMemory> memory);
+  // Between two passes: what comes from now on is for `memory`. Changes of pages are refused then. `on_settled` is
+  // called by the receiver's threads after each frame.
+  void settle_into(std::shared_ptr<LazyMemory> memory, std::function<void()> on_settled);
 
   uint64_t bytes_received() const { return bytes_received_; }
   uint64_t pages_received() const { return pages_received_; }
@@ -64,7 +65,11 @@ class MemoryReceiver {
   Result<> place(Connection& connection, uint64_t span, const PagesFrame& frame);
   void copy(uint64_t span, const PagesFrame& frame, std::span<const std::byte> pages) const;
   Result<> end_pass(Connection& connection, uint64_t pass);
-  std::shared_ptr<LazyMemory> lazy_memory() const;
+  struct Late {
+    std::shared_ptr<LazyMemory> memory;
+    std::function<void()> on_settled;
+  };
+  std::shared_ptr<const Late> late() const;
 
   Options options_;
   const ImageSpace space_;
@@ -74,7 +79,7 @@ class MemoryReceiver {
   std::atomic<uint64_t> pages_received_ = 0;
   std::atomic<bool> has_failed_ = false;
   mutable std::mutex mutex_;
-  std::shared_ptr<LazyMemory> lazy_memory_;  // under mutex_
+  std::shared_ptr<const Late> late_;  // under mutex_
   std::vector<Thread> threads_;
 };
 

@@ -49,11 +49,13 @@ MemorySender::~MemorySender() {
 void MemorySender::cut() {
   shared_->limit.end();
   for (const auto& connection : connections_) connection->cut();
+  if (answering_) answering_->cut();
 }
 
 uint64_t MemorySender::bytes_sent() const {
   uint64_t bytes = 0;
   for (const auto& connection : connections_) bytes += connection->bytes_sent();
+  if (answering_) bytes += answering_->bytes_sent();
   return bytes;
 }
 
@@ -64,8 +66,19 @@ Result<> MemorySender::send(Pass pass, const PageBitmap& pages, std::function<vo
 
 Result<> MemorySender::send_rest(std::shared_ptr<RestPages> rest, std::function<void(Result<>)> on_end) {
   if (rest->pages() != pages()) return Failure{EINVAL, "send memory"};
-  const auto total = rest->left().count();
+  const auto total = rest->count();
   return begin(Pass::kRest, std::move(rest), total, std::move(on_end));
+}
+
+Result<> MemorySender::answer(UniqueFd socket, std::chrono::milliseconds stall, std::shared_ptr<RestPages> rest) {
+  if (answering_ || rest->pages() != pages()) return Failure{EINVAL, "answer for memory"};
+  auto stream = Stream::adopt(std::move(socket), stall);
+  if (!stream) return stream.failure();
+  answering_ = std::make_unique<SendConnection>(std::move(stream).value(), shared_, 0);
+  auto thread = Thread::start({"answer-memory"}, [&each = *answering_, rest = std::move(rest)] { each.answer(*rest); });
+  if (!thread) return thread.failure();
+  threads_.push_back(std::move(thread).value());
+  return Unit{};
 }
 
 Result<> MemorySender::begin(Pass pass, std::shared_ptr<RestPages> pages, uint64_t total,
@@ -83,8 +96,7 @@ Result<> MemorySender::begin(Pass pass, std::shared_ptr<RestPages> pages, uint64
   return Unit{};
 }
 
-// Spans belong to connections two by two in turn: what is sent of a span twice arrives in that order, and a huge page
-// is not torn.
+// Pairs of spans belong to connections in turn: what is sent of a page twice arrives in that order.
 void MemorySender::run(SendConnection& connection, unsigned index) {
   for (uint64_t seen = 0;;) {
     std::unique_lock lock(mutex_);
@@ -95,11 +107,8 @@ void MemorySender::run(SendConnection& connection, unsigned index) {
     connection.begin(pass_);
     Result<> sent = failure_ ? Result<>(*failure_) : Unit{};
     lock.unlock();
-    constexpr SpanMask kNone{};
-    for (uint64_t span = 0; sent && span < pages->spans(); ++span) {
-      if (span / 2 % connections_.size() != index) continue;
-      const auto wanted = pages->take(span, ~kNone);
-      if (!is_empty(wanted)) sent = connection.send_span(span, wanted);
+    for (uint64_t pair = index; sent && pair < pages->pairs(); pair += connections_.size()) {
+      sent = connection.send_pair(pair, pages->take(pair, kWholePair));
     }
     if (sent) sent = connection.end(seen);
     finish(sent);

@@ -67,6 +67,10 @@ class MemorySender {
   Result<> send(Pass pass, const PageBitmap& pages, std::function<void(Result<>)> on_end);
   Result<> send_rest(std::shared_ptr<RestPages> rest, std::function<void(Result<>)> on_end);
 
+  // What the receiver asks for over this connection is sent over it at once, where it is left of `rest`. Until the
+  // connection ends, which is told by a failing send_rest() at the latest. Once.
+  Result<> answer(UniqueFd socket, std::chrono::milliseconds stall, std::shared_ptr<RestPages> rest);
+
   uint64_t pages() const { return shared_->space.pages(); }
   const SendCounters& counters() const { return shared_->counters; }
   uint64_t bytes_sent() const;
@@ -93,6 +97,7 @@ class MemorySender {
   size_t busy_ = 0;
   std::optional<Failure> failure_;
   std::function<void(Result<>)> on_end_;
+  std::unique_ptr<SendConnection> answering_;
   std::vector<Thread> threads_;
 };
 

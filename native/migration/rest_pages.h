@@ -1,49 +1,53 @@
-// Pages that the receiver of a machine that runs there already has not got yet.
+// Pages that are still to be sent. A pair of spans is what a huge page has, which must not be torn: it is taken at
+// once.
 #pragma once
 
-#include <atomic>
+#include <array>
 #include <cstdint>
-#include <vector>
+#include <mutex>
 
 #include "memory/page_bitmap.h"
 
 namespace tsvmm {
 
+// Of two spans, the first of them even.
+using PairMask = std::array<SpanMask, 2>;
+
+inline constexpr PairMask kWholePair = [] {
+  PairMask pair{};
+  for (auto& mask : pair) mask.fill(~0ull);
+  return pair;
+}();
+
 // Any thread.
 class RestPages {
  public:
-  explicit RestPages(const PageBitmap& pages) : pages_(pages.pages()), words_(pages.spans() * kSpanWords) {
-    for (uint64_t span = 0; span < pages.spans(); ++span) {
-      const auto mask = pages.span(span);
-      for (unsigned word = 0; word < kSpanWords; ++word) words_[span * kSpanWords + word] = mask[word];
-    }
-  }
+  explicit RestPages(PageBitmap pages) : pages_(std::move(pages)) {}
 
-  uint64_t pages() const { return pages_; }
-  uint64_t spans() const { return words_.size() / kSpanWords; }
+  uint64_t pages() const { return pages_.pages(); }
+  uint64_t pairs() const { return (pages_.spans() + 1) / 2; }
 
   // Takes those of `wanted` that are left: nobody else gets them.
-  SpanMask take(uint64_t span, const SpanMask& wanted) {
-    SpanMask taken;
-    for (unsigned word = 0; word < kSpanWords; ++word) {
-      taken[word] = words_[span * kSpanWords + word].fetch_and(~wanted[word]) & wanted[word];
+  PairMask take(uint64_t pair, const PairMask& wanted) {
+    PairMask taken{};
+    std::lock_guard lock(mutex_);
+    for (uint64_t index = 0; index < 2 && 2 * pair + index < pages_.spans(); ++index) {
+      const auto span = 2 * pair + index;
+      const auto left = pages_.span(span);
+      taken[index] = left & wanted[index];
+      pages_.set_span(span, left & ~taken[index]);
     }
     return taken;
   }
 
-  PageBitmap left() const {
-    PageBitmap bitmap(pages_);
-    for (uint64_t span = 0; span < spans(); ++span) {
-      SpanMask mask;
-      for (unsigned word = 0; word < kSpanWords; ++word) mask[word] = words_[span * kSpanWords + word];
-      bitmap.set_span(span, mask);
-    }
-    return bitmap;
+  uint64_t count() {
+    std::lock_guard lock(mutex_);
+    return pages_.count();
   }
 
  private:
-  const uint64_t pages_;
-  std::vector<std::atomic<uint64_t>> words_;
+  std::mutex mutex_;
+  PageBitmap pages_;
 };
 
 }  // namespace tsvmm

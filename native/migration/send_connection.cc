@@ -41,6 +41,14 @@ void SendConnection::begin(Pass pass) {
   not_zero_ = PageBitmap(not_zero_.pages());
 }
 
+Result<> SendConnection::send_pair(uint64_t pair, const PairMask& wanted) {
+  for (unsigned index = 0; index < 2; ++index) {
+    if (is_empty(wanted[index])) continue;
+    if (auto sent = send_span(2 * pair + index, wanted[index]); !sent) return sent;
+  }
+  return Unit{};
+}
+
 Result<> SendConnection::send_span(uint64_t span, const SpanMask& wanted) {
   const auto touched = residency_.touched(shared_->space, span, wanted);
   zero_ = wanted & ~touched;
@@ -112,6 +120,18 @@ Result<> SendConnection::send(uint64_t span, const Batch& batch, uint8_t encodin
   if (auto written = writer_.write_pages(span, frame); !written) return written;
   level_.note(encoded_at - begun, Clock::now() - encoded_at);
   return Unit{};
+}
+
+void SendConnection::answer(RestPages& rest) {
+  begin(Pass::kRest);
+  for (;;) {
+    const auto read = reader_.read();
+    if (!read || !read.value() || read.value()->kind != FrameKind::kRequest) break;
+    const auto pair = read.value()->number / 2;
+    // What is on its way over the other connections already arrives by itself.
+    if (!send_pair(pair, rest.take(pair, read.value()->wanted))) break;
+  }
+  stream_.cut();
 }
 
 Result<> SendConnection::end(uint64_t pass_number) {

@@ -22,9 +22,12 @@ class SendConnection {
 
   using Pass = MemorySender::Pass;
   void begin(Pass pass);
-  Result<> send_span(uint64_t span, const SpanMask& wanted);
+  Result<> send_pair(uint64_t pair, const PairMask& wanted);
   // Waits until the receiver has all of the pass in its memory.
   Result<> end(uint64_t pass_number);
+
+  // Sends what is asked for over the connection, until that ends.
+  void answer(RestPages& rest);
 
   void cut() { stream_.cut(); }
   uint64_t bytes_sent() const { return stream_.bytes_written(); }
@@ -38,6 +41,7 @@ class SendConnection {
     std::span<const std::byte> bytes() const { return {pages.data(), next}; }
   };
 
+  Result<> send_span(uint64_t span, const SpanMask& wanted);
   void sort(uint64_t span, const SpanMask& touched);
   void sort_page(uint64_t span, unsigned page);
   Result<> send(uint64_t span, const Batch& batch, uint8_t encoding, const SpanMask& zero);

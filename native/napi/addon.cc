@@ -32,6 +32,7 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   tsvmm::DialBinding::define(env, exports);
   tsvmm::MemorySenderBinding::define(env, exports);
   tsvmm::MemoryReceiverBinding::define(env, exports);
+  tsvmm::LateMemoryBinding::define(env, exports);
   tsvmm::KvmBinding::define(env, exports);
   tsvmm::VmBinding::define(env);
   tsvmm::VcpuBinding::define(env);

@@ -10,6 +10,7 @@ struct AddonData {
   Napi::FunctionReference mapping;
   Napi::FunctionReference guest_memory;
   Napi::FunctionReference memory_image;
+  Napi::FunctionReference memory_receiver;
   Napi::FunctionReference disk_image;
   Napi::FunctionReference rate_limiter;
   Napi::FunctionReference vm;

@@ -1,5 +1,7 @@
 #include "napi/transfer_bindings.h"
 
+#include <unistd.h>
+
 #include <cstring>
 #include <utility>
 
@@ -48,7 +50,8 @@ void MemorySenderBinding::define(Napi::Env env, Napi::Object exports) {
   using Self = MemorySenderBinding;
   exports.Set("MemorySender",
               DefineClass(env, "MemorySender",
-                          {InstanceMethod<&Self::send>("send"), InstanceMethod<&Self::counters>("counters"),
+                          {InstanceMethod<&Self::send>("send"), InstanceMethod<&Self::answer>("answer"),
+                           InstanceMethod<&Self::send_rest>("sendRest"), InstanceMethod<&Self::counters>("counters"),
                            InstanceMethod<&Self::set_limit>("setLimit"), InstanceMethod<&Self::cut>("cut"),
                            InstanceMethod<&Self::close>("close")}));
 }
@@ -89,10 +92,39 @@ Napi::Value MemorySenderBinding::send(const Napi::CallbackInfo& info) {
   const auto pages = read_page_bitmap(info[1], "pages", sender_->pages());
   if (!pages) return env.Undefined();
   const auto pass = *name == "first" ? MemorySender::Pass::kFirst : MemorySender::Pass::kAgain;
+  return begin(info, [&](auto on_end) { return sender_->send(pass, *pages, std::move(on_end)); });
+}
+
+void MemorySenderBinding::answer(const Napi::CallbackInfo& info) {
+  const auto env = info.Env();
+  const auto fd = read_uint(info[0], "fd", INT32_MAX);
+  if (!fd) return;
+  UniqueFd socket(static_cast<int>(*fd));
+  if (!sender_) return throw_closed(env, "MemorySender");
+  const auto stall = read_uint(info[1], "stallMs", kLongestStallMs);
+  if (!stall) return;
+  auto pages = read_page_bitmap(info[2], "pages", sender_->pages());
+  if (!pages) return;
+  auto rest = std::make_shared<RestPages>(std::move(*pages));
+  const auto begun = sender_->answer(std::move(socket), std::chrono::milliseconds(*stall), rest);
+  if (!begun) return throw_failure(env, begun.failure());
+  rest_ = std::move(rest);
+}
+
+Napi::Value MemorySenderBinding::send_rest(const Napi::CallbackInfo& info) {
+  const auto env = info.Env();
+  if (!sender_) return throw_closed(env, "MemorySender"), env.Undefined();
+  if (!rest_) return throw_failure(env, {EINVAL, "send the rest of memory"}), env.Undefined();
+  return begin(info, [&](auto on_end) { return sender_->send_rest(rest_, std::move(on_end)); });
+}
+
+Napi::Value MemorySenderBinding::begin(const Napi::CallbackInfo& info,
+                                       const std::function<Result<>(std::function<void(Result<>)>)>& send) {
+  const auto env = info.Env();
   // The last one has ended in its thread, but its promise is not settled yet.
-  auto begun = sending_ ? Result<>(Failure{EBUSY, "send memory"}) : sender_->send(pass, *pages, [this](Result<> sent) {
-    events_->push([this, sent](Napi::Env now) { settle(now, sent); });
-  });
+  auto begun = sending_
+                   ? Result<>(Failure{EBUSY, "send memory"})
+                   : send([this](Result<> sent) { events_->push([this, sent](Napi::Env now) { settle(now, sent); }); });
   if (!begun) return throw_failure(env, begun.failure()), env.Undefined();
   sending_ = Napi::Promise::Deferred::New(env);
   self_ = Napi::Persistent(info.This().As<Napi::Object>());
@@ -150,9 +182,10 @@ void MemorySenderBinding::shut_down() {
 
 void MemoryReceiverBinding::define(Napi::Env env, Napi::Object exports) {
   using Self = MemoryReceiverBinding;
-  exports.Set("MemoryReceiver",
-              DefineClass(env, "MemoryReceiver",
-                          {InstanceMethod<&Self::counters>("counters"), InstanceMethod<&Self::close>("close")}));
+  const auto constructor = DefineClass(
+      env, "MemoryReceiver", {InstanceMethod<&Self::counters>("counters"), InstanceMethod<&Self::close>("close")});
+  addon_data(env).memory_receiver = Napi::Persistent(constructor);
+  exports.Set("MemoryReceiver", constructor);
 }
 
 MemoryReceiverBinding::MemoryReceiverBinding(const Napi::CallbackInfo& info) : ObjectWrap(info) {
@@ -209,6 +242,110 @@ void MemoryReceiverBinding::close(const Napi::CallbackInfo&) { shut_down(); }
 
 void MemoryReceiverBinding::shut_down() {
   receiver_.reset();
+  if (events_) events_->close();
+  callbacks_.Reset();
+  self_.Reset();
+}
+
+void LateMemoryBinding::define(Napi::Env env, Napi::Object exports) {
+  using Self = LateMemoryBinding;
+  exports.Set("LateMemory",
+              DefineClass(env, "LateMemory",
+                          {InstanceMethod<&Self::feed>("feed"), InstanceMethod<&Self::ask_at>("askAt"),
+                           InstanceMethod<&Self::missing>("missing"), InstanceMethod<&Self::counters>("counters"),
+                           InstanceMethod<&Self::abandon>("abandon"), InstanceMethod<&Self::close>("close")}));
+}
+
+LateMemoryBinding::LateMemoryBinding(const Napi::CallbackInfo& info) : ObjectWrap(info) {
+  const auto env = info.Env();
+  events_ = std::make_unique<EventQueue>(env, "tsvmm late memory", [this] { shut_down(); });
+  if (!start(info[0].IsObject() ? info[0].As<Napi::Object>() : Napi::Object::New(env))) {
+    events_->close();
+    return;
+  }
+  callbacks_ = Napi::Persistent(info[0].As<Napi::Object>());
+  self_ = Napi::Persistent(info.This().As<Napi::Object>());
+}
+
+LateMemoryBinding::~LateMemoryBinding() { shut_down(); }
+
+bool LateMemoryBinding::start(Napi::Object options) {
+  const auto env = options.Env();
+  auto memory = read_guest_memory(options.Get("memory"), "memory");
+  if (!memory) return false;
+  if (!options.Get("onComplete").IsFunction() || !options.Get("onFailure").IsFunction()) {
+    Napi::TypeError::New(env, "onComplete and onFailure must be functions").ThrowAsJavaScriptException();
+    return false;
+  }
+  auto missing = read_page_bitmap(options.Get("missing"), "missing", ImageSpace(memory->map()).pages());
+  if (!missing) return false;
+  auto started =
+      LateMemory::start({.memory = memory->map(),
+                         .missing = std::move(*missing),
+                         .on_complete = [this] { events_->push([this](Napi::Env) { call("onComplete", {}); }); },
+                         .owner_thread = gettid()});
+  if (!started) return throw_failure(env, started.failure()), false;
+  late_ = std::move(started).value();
+  return true;
+}
+
+void LateMemoryBinding::call(const char* name, std::initializer_list<napi_value> arguments) {
+  const auto target = callbacks_.Value();
+  target.Get(name).As<Napi::Function>().Call(target, arguments);
+}
+
+void LateMemoryBinding::feed(const Napi::CallbackInfo& info) {
+  const auto env = info.Env();
+  if (!late_) return throw_closed(env, "LateMemory");
+  const auto* binding = unwrap<MemoryReceiverBinding>(info[0], addon_data(env).memory_receiver, "receiver");
+  if (binding == nullptr) return;
+  if (binding->receiver() == nullptr) return throw_closed(env, "receiver");
+  late_->feed(*binding->receiver());
+}
+
+void LateMemoryBinding::ask_at(const Napi::CallbackInfo& info) {
+  const auto env = info.Env();
+  const auto fd = read_uint(info[0], "fd", INT32_MAX);
+  if (!fd) return;
+  UniqueFd socket(static_cast<int>(*fd));
+  if (!late_) return throw_closed(env, "LateMemory");
+  const auto stall = read_uint(info[1], "stallMs", kLongestStallMs);
+  if (!stall) return;
+  const auto begun =
+      late_->ask_at(std::move(socket), std::chrono::milliseconds(*stall), [this](const Failure& failure) {
+        events_->push([this, failure](Napi::Env now) { call("onFailure", {make_failure(now, failure).Value()}); });
+      });
+  if (!begun) throw_failure(env, begun.failure());
+}
+
+Napi::Value LateMemoryBinding::missing(const Napi::CallbackInfo& info) {
+  const auto env = info.Env();
+  if (!late_) return throw_closed(env, "LateMemory"), env.Undefined();
+  const auto missing = late_->missing();
+  const auto words = missing.words();
+  auto array = Napi::Uint8Array::New(env, words.size_bytes());
+  std::memcpy(array.Data(), words.data(), words.size_bytes());
+  return array;
+}
+
+Napi::Value LateMemoryBinding::counters(const Napi::CallbackInfo& info) {
+  const auto env = info.Env();
+  if (!late_) return throw_closed(env, "LateMemory"), env.Undefined();
+  auto object = Napi::Object::New(env);
+  object.Set("pagesMissing", number(env, late_->missing_pages()));
+  object.Set("faults", number(env, late_->faults()));
+  return object;
+}
+
+void LateMemoryBinding::abandon(const Napi::CallbackInfo&) {
+  if (late_) late_->abandon();
+}
+
+void LateMemoryBinding::close(const Napi::CallbackInfo&) { shut_down(); }
+
+void LateMemoryBinding::shut_down() {
+  // Threads first: afterwards nobody pushes.
+  late_.reset();
   if (events_) events_->close();
   callbacks_.Reset();
   self_.Reset();

@@ -27,10 +27,12 @@ import type {
 } from './memory-image.ts'
 import type {
   DoorkeeperOptions,
+  LateMemoryOptions,
   MemoryReceiverOptions,
   MemorySenderOptions,
   NativeDial,
   NativeDoorkeeper,
+  NativeLateMemory,
   NativeMemoryReceiver,
   NativeMemorySender,
   NativeSocketAddress,
@@ -63,6 +65,7 @@ export interface Addon {
   readonly Dial: new (address: NativeSocketAddress, patienceMs: number) => NativeDial
   readonly MemorySender: new (options: MemorySenderOptions) => NativeMemorySender
   readonly MemoryReceiver: new (options: MemoryReceiverOptions) => NativeMemoryReceiver
+  readonly LateMemory: new (options: LateMemoryOptions) => NativeLateMemory
   readonly Kvm: new (path: string) => NativeKvm
   readonly DiskImage: new (options: DiskImageOptions) => NativeDiskImage
   readonly RateLimiter: new (limits: RateLimits<TokenBucketLimits>) => NativeRateLimiter

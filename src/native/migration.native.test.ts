@@ -156,3 +156,37 @@ test('a socket file is gone with its doorkeeper', t => {
   t.deepEqual(readdirSync(join(path, '..')), [])
   t.throws(() => keeper.admit(0x7fff), { message: 'Doorkeeper is closed' })
 })
+
+test('what has not arrived comes when it is asked for, and the rest by itself', async t => {
+  const [from, to] = [ram(), ram()]
+  const [sending, receiving] = await connected(aPath(t), 3)
+  const asked = { sending: sending.pop() ?? -1, receiving: receiving.pop() ?? -1 }
+  from.fill(0, 7, pages * pageBytes)
+  const receiver = new (addon().MemoryReceiver)({
+    ...{ memory: to, sockets: receiving, onPass: () => {}, onFailure: () => {} },
+  })
+  const sender = new (addon().MemorySender)({ memory: from, sockets: sending })
+  const complete = Promise.withResolvers<void>()
+  const late = new (addon().LateMemory)({
+    ...{ memory: to, missing: allPages, onComplete: complete.resolve },
+    onFailure: error => t.fail(error.message),
+  })
+  t.deepEqual(
+    late.missing(),
+    Uint8Array.from([...allPages, ...new Uint8Array(late.missing().length - allPages.length)]),
+  )
+  late.feed(receiver)
+  t.throws(() => void sender.sendRest(), { code: 'EINVAL' })
+  sender.answer(asked.sending, patienceMs, late.missing())
+  late.askAt(asked.receiving, patienceMs)
+  t.deepEqual(to.read(300 * pageBytes, 2), Uint8Array.of(7, 7))
+  t.is(late.counters().faults, 1)
+  await sender.sendRest()
+  await complete.promise
+  t.is(late.counters().pagesMissing, 0)
+  t.deepEqual(to.read(0, pages * pageBytes), from.read(0, pages * pageBytes))
+  receiver.close()
+  late.close()
+  sender.close()
+  t.throws(() => late.missing(), { message: 'LateMemory is closed' })
+})

@@ -75,6 +75,13 @@ export interface NativeMemorySender {
    * the sockets said, ECANCELED after `cut`, all connections are cut. EBUSY while one is under way. The guest may run.
    */
   send(pass: 'first' | 'again', pages: Uint8Array): Promise<void>
+  /**
+   * These pages of memory that stands still have not arrived, and the receiver's machine runs: what it asks for over this
+   * connection is sent over it at once, until the connection ends. Once, after all passes. `stallMs`: as of the options.
+   */
+  answer(fd: number, stallMs: number, pages: Uint8Array): void
+  /** The rest of them, as `send` does. */
+  sendRest(): Promise<void>
   counters(): MemorySenderCounters
   setLimit(bytesPerSecond: number): void
   /** Ends the connections. */
@@ -89,8 +96,36 @@ export interface MemoryReceiverOptions extends TransferOptions {
   onFailure(error: Error): void
 }
 
-/** Writes what comes into memory that is zero and that nobody else uses. */
+/** Writes what comes into memory that is zero and that nobody else uses, or is for a NativeLateMemory. */
 export interface NativeMemoryReceiver {
   counters(): { readonly bytesReceived: number; readonly pagesReceived: number }
+  close(): void
+}
+
+export interface LateMemoryOptions {
+  readonly memory: NativeGuestMemory
+  /** A bit a page: what is there of them is thrown away. */
+  readonly missing: Uint8Array
+  /** Everything is there; once. */
+  onComplete(): void
+  /** Nobody can be asked over this connection any more. */
+  onFailure(error: Error): void
+}
+
+/**
+ * Memory of a machine that runs, and whose last pages are still to come: whoever touches a missing one waits for it. The
+ * JavaScript thread is given zeroes as long as nobody can be asked. Making it fails where the host has no userfaultfd for that
+ * memory. Its owner closes it.
+ */
+export interface NativeLateMemory {
+  /** What comes to this receiver is for it. */
+  feed(receiver: NativeMemoryReceiver): void
+  /** Where pages are asked for from now on. */
+  askAt(fd: number, stallMs: number): void
+  /** As in the options. */
+  missing(): Uint8Array<ArrayBuffer>
+  counters(): { readonly pagesMissing: number; readonly faults: number }
+  /** Nobody waits any more: what is missing is zero. The machine has to be given up for that. */
+  abandon(): void
   close(): void
 }
