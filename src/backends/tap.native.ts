@@ -1,8 +1,12 @@
+import { writeSync } from 'node:fs'
 import { addon, type NativeTap } from '../native/addon.ts'
 import { reasonOf, TsvmmError } from '../util/errors.ts'
 
 /** TUNSETOFFLOAD (linux/if_tun.h). */
 export const tapOffloads = { csum: 0x01, tso4: 0x02, tso6: 0x04, ecn: 0x08, ufo: 0x10 } as const
+
+/** struct virtio_net_hdr_mrg_rxbuf (virtio 1.2 §5.1.6): nothing is asked of the host. */
+const vnetHeaderBytes = 12
 
 export interface TapSettings {
   readonly name: string | undefined
@@ -35,6 +39,17 @@ export function openTap(settings: TapSettings): NativeTap {
     const given = name === undefined ? 'tap' : `tap=${name}`
     const label = fds === undefined ? given : `fd=[${fds.join(',')}]`
     throw new TsvmmError('ERR_NET', { tap: label, reason: tapReason(cause) }, { cause })
+  }
+}
+
+/** Sends a frame into the host's network, unless that has no room for it now. */
+export function sendFrame(tap: NativeTap, frame: Uint8Array): void {
+  const [fd] = tap.fds
+  if (fd === undefined) return
+  try {
+    writeSync(fd, Buffer.concat([new Uint8Array(vnetHeaderBytes), frame]))
+  } catch {
+    // As with any other frame: whoever needs it sends it again.
   }
 }
 

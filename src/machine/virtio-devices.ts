@@ -1,6 +1,6 @@
 import { type OpenDisk, openDisk } from '../backends/disk.native.ts'
 import { openRandomSource } from '../backends/random-source.ts'
-import { openTap, tapOffloads } from '../backends/tap.native.ts'
+import { openTap, sendFrame, tapOffloads } from '../backends/tap.native.ts'
 import type { DiskConfig, NetConfig, RateLimiterConfig } from '../config/vm-config.ts'
 import type { KvmVirtualMachine } from '../hypervisor/kvm.native.ts'
 import { VirtioBlk } from '../virtio/blk.ts'
@@ -132,6 +132,7 @@ export function cardOf(config: NetConfig, vm: KvmVirtualMachine): VirtioDevice {
     ...limiters,
     createControl: handlers => createMailboxBackend(vm.nativeMemory, `${name}_ctrl`, handlers),
     setGuestOffloads: features => tap.setOffloads(tapFlags(features)),
+    sendFrame: frame => sendFrame(tap, frame),
     closeTap: () => tap.close(),
   })
   opened.move()

@@ -26,6 +26,8 @@ export interface Component extends Carrier {
   claim?(): void
   /** Gives that away, with all that was written to it on stable storage. Only while paused. Idempotent. */
   cede?(): Promise<void>
+  /** It goes on on another host than before: whoever outside must learn of that does, after it was resumed. Only while paused. */
+  moved?(): void
   /** What clients can name of it, in any state but closed; nothing where absent. */
   describe?(): readonly DeviceDescription[]
 }

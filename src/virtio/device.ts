@@ -13,6 +13,8 @@ export const commonFeatures = {
 export interface DeviceEvents {
   /** The configuration has changed: the driver is told. */
   configChanged(): void
+  /** The configuration has changed as the driver has asked for: it is not told. */
+  configAdjusted(): void
   /** The device cannot go on until it is reset (virtio 1.2 §2.1.2, DEVICE_NEEDS_RESET). */
   needsReset(reason: string): void
 }

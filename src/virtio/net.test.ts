@@ -15,6 +15,7 @@ function aCard(options: Partial<NetOptions> = {}) {
   const data = new FakeBackend()
   const control = new FakeBackend()
   const offloads: bigint[] = []
+  const frames: Uint8Array[] = []
   let closed = 0
   const board = aBoard(
     new VirtioNet({
@@ -23,6 +24,7 @@ function aCard(options: Partial<NetOptions> = {}) {
       createBackend: data.serveFailures,
       createControl: control.serve,
       setGuestOffloads: features => offloads.push(features),
+      sendFrame: frame => frames.push(frame),
       closeTap: () => {
         closed += 1
       },
@@ -36,7 +38,7 @@ function aCard(options: Partial<NetOptions> = {}) {
     return control.take()[0]?.bytes[0]
   }
   return {
-    ...{ ...board, data, control, offloads, command, closed: () => closed },
+    ...{ ...board, data, control, offloads, frames, command, closed: () => closed },
     begin: (features: bigint) => driver.begin(queues, version1 | features),
     offers: (feature: bigint) => (device.features & feature) === feature,
     setPairs: (pairs: number) => command(4, 0, pairs % 256, Math.floor(pairs / 256)),
@@ -263,4 +265,38 @@ test('more pairs than there are, and offloads that are not offered, are refused'
   const load = (given: unknown) => () => state.part.load(given)
   t.throws(load({ activePairs: 3 }), { code, message: '_net0: it was saved with 3 active queue pairs and has 2' })
   t.throws(load({ activePairs: 1, guestOffloads: 1n << 40n }), { code, message: /_net0: it has no offloads 0x/ })
+})
+
+test('a card that has moved is announced by its driver, and by itself', async t => {
+  const { device, driver, command, begin, frames } = aCard()
+  const acknowledge = () => command(3, 0)
+  await begin(ctrlVq | netFeatures.guestAnnounce | netFeatures.status)
+  await device.pause()
+  device.resume()
+  t.deepEqual(frames, [], 'it has not moved')
+  await device.pause()
+  device.moved()
+  device.resume()
+  t.is(driver.readConfig(6, 2), 3)
+  t.is(acknowledge(), ok)
+  t.is(driver.readConfig(6, 2), 1)
+  const [frame] = frames
+  t.is(
+    Buffer.from(frame ?? [])
+      .toString('hex')
+      .replace(/0+$/, ''),
+    'ffffffffffff5254001234568035000108000604000352540012345600000000525400123456',
+  )
+  await device.close()
+})
+
+test('a driver that knows nothing of announcements is not asked for one', async t => {
+  const { device, driver, command, begin, frames } = aCard()
+  await begin(ctrlVq)
+  device.moved()
+  device.resume()
+  t.is(driver.readConfig(6, 2), 1)
+  t.is(command(3, 0), error)
+  t.is(frames.length, 1)
+  await device.close()
 })

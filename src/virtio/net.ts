@@ -2,6 +2,7 @@ import type { Span } from '../bus/registers.ts'
 import { saved } from '../state/carried.ts'
 import { Layout, readUint } from '../util/bytes.ts'
 import { TsvmmError } from '../util/errors.ts'
+import { Announcer, rarpFrame } from './announcer.ts'
 import { commonFeatures, type DeviceEvents, readOnlySpans, type VirtioDevice } from './device.ts'
 import { netState, type SavedNet } from './net-state.ts'
 import type { MailboxBackend, MailboxHandlers, QueueBackend, Vring, VringPosition } from './queue-backend.ts'
@@ -25,6 +26,7 @@ export const netFeatures = {
   mergeableBuffers: 1n << 15n,
   status: 1n << 16n,
   ctrlVq: 1n << 17n,
+  guestAnnounce: 1n << 21n,
   multiQueue: 1n << 22n,
 } as const
 
@@ -35,10 +37,15 @@ const netConfig = new Layout(12, {
   mtu: { offset: 10, width: 2 },
 })
 const linkUp = 1
+/** The driver is to say on the network where it is (§5.1.6.5.4). */
+const announce = 2
 const controlQueueSize = 64
 
 /** §5.1.6.5: class and command, then the data; answered by one byte. */
-const control = { ok: 0, error: 1, multiQueue: 4, setPairs: 0, guestOffloads: 5, setOffloads: 0 } as const
+const control = {
+  ...{ ok: 0, error: 1 },
+  ...{ announce: 3, acknowledge: 0, multiQueue: 4, setPairs: 0, guestOffloads: 5, setOffloads: 0 },
+} as const
 
 export interface NetOptions {
   readonly name: string
@@ -55,6 +62,8 @@ export interface NetOptions {
   setGuestOffloads(features: bigint): void
   readonly receiveLimiter?: RateLimiter
   readonly transmitLimiter?: RateLimiter
+  /** Sends a frame as if the guest had; what cannot be sent now is not. */
+  sendFrame(frame: Uint8Array): void
   closeTap(): void
 }
 
@@ -82,6 +91,8 @@ export class VirtioNet implements VirtioDevice {
   /** The features of the driver that is ready. */
   #accepted = 0n
   #isClosed = false
+  readonly #announcer: Announcer
+  #hasMoved = false
 
   constructor(options: NetOptions) {
     this.#options = options
@@ -103,6 +114,8 @@ export class VirtioNet implements VirtioDevice {
       },
       onFailure,
     })
+    const frame = rarpFrame(mac)
+    this.#announcer = new Announcer(() => options.sendFrame(frame))
     this.backend = new SplitBackend(this.#data, this.#control, 2 * queuePairs)
   }
 
@@ -119,6 +132,7 @@ export class VirtioNet implements VirtioDevice {
   writeConfig(): void {}
 
   async pause(): Promise<void> {
+    this.#announcer.end()
     this.#receiveLimiter?.pause()
     this.#transmitLimiter?.pause()
   }
@@ -126,16 +140,25 @@ export class VirtioNet implements VirtioDevice {
   resume(): void {
     this.#receiveLimiter?.resume()
     this.#transmitLimiter?.resume()
+    if (!this.#hasMoved) return
+    this.#hasMoved = false
+    this.#announce()
+  }
+
+  moved(): void {
+    this.#hasMoved = true
   }
 
   reset(): void {
     this.#state = powerOnState()
     this.#accepted = 0n
+    this.#showStatus(linkUp)
   }
 
   async close(): Promise<void> {
     if (this.#isClosed) return
     this.#isClosed = true
+    this.#announcer.end()
     this.#options.closeTap()
   }
 
@@ -173,7 +196,27 @@ export class VirtioNet implements VirtioDevice {
     if (commandClass === control.guestOffloads && command === control.setOffloads && data.length >= 8) {
       return this.#setOffloads(readUint(data, 0, 8))
     }
+    if (commandClass === control.announce && command === control.acknowledge) return this.#acknowledge()
     return control.error
+  }
+
+  /** Of a guest that is asked to, but has not done so when its state is saved, whoever loads that asks again or need not. */
+  #announce(): void {
+    this.#announcer.begin()
+    if ((this.#accepted & netFeatures.guestAnnounce) === 0n) return
+    netConfig.write(this.config, { status: linkUp | announce })
+    this.#events?.configChanged()
+  }
+
+  #acknowledge(): number {
+    if ((this.#accepted & netFeatures.guestAnnounce) === 0n) return control.error
+    this.#showStatus(linkUp)
+    return control.ok
+  }
+
+  #showStatus(status: number): void {
+    netConfig.write(this.config, { status })
+    this.#events?.configAdjusted()
   }
 
   #setPairs(pairs: number): number {
@@ -220,6 +263,7 @@ function possibleOffloads(features: bigint): bigint {
 function featuresOf({ offloads, mtu, queuePairs }: NetOptions): bigint {
   let features = commonFeatures.version1 | commonFeatures.eventIndex | commonFeatures.indirectDescriptors
   features |= netFeatures.mac | netFeatures.status | netFeatures.ctrlVq | netFeatures.mergeableBuffers
+  features |= netFeatures.guestAnnounce
   if (offloads.csum) features |= netFeatures.csum | netFeatures.guestCsum | netFeatures.ctrlGuestOffloads
   // Segmentation is of no use without checksums (§5.1.3.1).
   if (offloads.csum && offloads.tso) {

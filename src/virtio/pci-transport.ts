@@ -94,7 +94,11 @@ export class VirtioPciTransport implements Component, RegisterWindow {
     this.#function.onBarMoved = (_, address) => this.#doorbells.move(address)
     this.#function.addBar(0, this, options.barAddress)
     segment.plug(this.slot, this.#function, [access.dataRegister])
-    device.bind({ configChanged: () => this.#configChanged(), needsReset: reason => this.#needsReset(reason) })
+    device.bind({
+      configChanged: () => this.#configChanged(),
+      configAdjusted: () => this.#showDeviceConfig(),
+      needsReset: reason => this.#needsReset(reason),
+    })
     this.#showDeviceConfig()
     opened.move()
   }

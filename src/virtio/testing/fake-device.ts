@@ -25,7 +25,7 @@ export class FakeDevice implements VirtioDevice {
   readonly backend = new FakeBackend()
   /** What the transport called, in order. */
   readonly calls: string[] = []
-  events: DeviceEvents = { configChanged: () => {}, needsReset: () => {} }
+  events: DeviceEvents = { configChanged: () => {}, configAdjusted: () => {}, needsReset: () => {} }
 
   constructor({ features = 0n, queueSizes = [256, 128], type = 4 }: FakeDeviceOptions = {}) {
     this.features = commonFeatures.version1 | features
