@@ -24,6 +24,7 @@ interface Way {
 const ways: readonly Way[] = [
   { over: 'tcp', send: { connections: 4 } },
   { over: 'unix', send: { connections: 1, preserve_source: true } },
+  { over: 'tcp', send: { connections: 2, memory_mode: 'Postcopy' } },
 ]
 
 for (const { moves, vcpus, when } of [

@@ -16,7 +16,9 @@ const size = z.nullish(z.number().check(z.int(), z.gte(0), z.lte(Number.MAX_SAFE
 const longestMs = 24 * 60 * 60 * 1000
 const milliseconds = z.nullish(z.number().check(z.int(), z.gte(1), z.lte(longestMs)))
 /** What Cloud Hypervisor has and clients name whether they use it or not. */
-const unused = { tls_dir: z.nullish(text), memory_mode: z.nullish(z.enum(['Precopy', 'Postcopy'])) }
+const unused = { tls_dir: z.nullish(text) }
+/** `Auto` is ours. */
+const memoryModes = { Precopy: 'never', Auto: 'if-needed', Postcopy: 'at-once' } as const
 const seconds = z.nullish(z.number().check(z.int(), z.gte(1), z.lte(longestMs / 1000)))
 
 export const sendMigrationSchema = z.strictObject({
@@ -33,6 +35,7 @@ export const sendMigrationSchema = z.strictObject({
   peer_timeout_ms: milliseconds,
   resolve_timeout_s: seconds,
   wait: flag,
+  memory_mode: z.nullish(z.enum(['Precopy', 'Auto', 'Postcopy'])),
   local: flag,
   ...unused,
 })
@@ -46,6 +49,8 @@ export const receiveMigrationSchema = z.strictObject({
   vfio_fds: z.nullish(z.array(z.unknown())),
   iommufd_fd: z.nullish(z.number()),
   zone_updates: z.nullish(z.array(z.unknown())),
+  /** As the source has it. */
+  memory_mode: z.nullish(z.enum(['Precopy', 'Postcopy'])),
   ...unused,
 })
 
@@ -69,6 +74,7 @@ export function sendRequest(body: z.output<typeof sendMigrationSchema>): SendReq
     options: {
       preserve: preserve_source === true,
       atTimeout: timeout_strategy === 'Ignore' ? 'cut-over' : 'cancel',
+      ...(body.memory_mode == null ? {} : { postcopy: memoryModes[body.memory_mode] }),
       ...(timeout_s == null ? {} : { timeoutMs: timeout_s * 1000 }),
       ...(resolve_timeout_s == null ? {} : { resolveMs: resolve_timeout_s * 1000 }),
       ...present({
@@ -108,12 +114,8 @@ export function receiveRequest(body: z.output<typeof receiveMigrationSchema>): {
   }
 }
 
-function refuseUnsupported(
-  request: string,
-  { tls_dir, memory_mode }: { tls_dir?: unknown; memory_mode?: string | null | undefined },
-): void {
+function refuseUnsupported(request: string, { tls_dir }: { tls_dir?: unknown }): void {
   if (tls_dir != null) throw notSupported(request, 'tls_dir')
-  if (memory_mode === 'Postcopy') throw notSupported(request, 'memory_mode Postcopy')
 }
 
 function notSupported(request: string, field: string): TsvmmError {

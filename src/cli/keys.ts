@@ -242,6 +242,11 @@ export const restoreKeys: OptionKeys = {
     help: 'where copies stay, as ID.img [beside the disks, gone with the machine]',
   },
   net_fds: { field: 'net_fds', kind: cardDescriptors, help: 'open descriptors of taps, for cards that had theirs so' },
+  memory_mode: {
+    field: 'memory_mode',
+    kind: choice({ precopy: 'Precopy', postcopy: 'Postcopy' }, 'precopy|postcopy'),
+    help: 'for clients that name it: the other side decides [precopy]',
+  },
   vfio_fds: { field: 'vfio_fds', kind: text },
   iommufd_fd: { field: 'iommufd_fd', kind: number },
   zone_updates: { field: 'zone_updates', kind: text },
@@ -285,6 +290,11 @@ export const sendMigrationKeys: OptionKeys = {
     field: 'resolve_timeout_s',
     kind: number,
     help: 'how long a side that may have it is looked for [300]',
+  },
+  memory_mode: {
+    field: 'memory_mode',
+    kind: choice({ precopy: 'Precopy', auto: 'Auto', postcopy: 'Postcopy' }, 'precopy|auto|postcopy'),
+    help: 'go on there with all memory, with a part where it is written too fast, or with none at first [precopy]',
   },
   wait: { field: 'wait', kind: toggle, help: 'until it has moved, or only until that has begun [on]' },
 }

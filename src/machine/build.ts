@@ -10,7 +10,14 @@ import type {
   RamRestoreMode,
 } from '../memory/ram-image.ts'
 import { RamPager } from '../memory/ram-pager.native.ts'
-import type { RamReceiver, RamReceiverOptions, RamSender, RamSenderOptions } from '../memory/ram-transfer.ts'
+import type {
+  LateRam,
+  LateRamOptions,
+  RamReceiver,
+  RamReceiverOptions,
+  RamSender,
+  RamSenderOptions,
+} from '../memory/ram-transfer.ts'
 import { TsvmmError } from '../util/errors.ts'
 import type { Terminals } from './chardevs.ts'
 import type { CpuFingerprint } from './cpu-fingerprint.ts'
@@ -46,6 +53,8 @@ export interface MachineRam {
   createImageWriter(options: RamImageWriterOptions): RamImageWriter
   createSender(options: RamSenderOptions): RamSender
   createReceiver(options: RamReceiverOptions): RamReceiver
+  /** Only while the machine stands still. Throws ERR_MEMORY where the host has not what it takes for that. */
+  createLate(options: LateRamOptions): LateRam
   /** Image pages in the order in which they were first touched after a restore on demand. */
   touchedPages?(): Uint32Array | undefined
 }
@@ -118,7 +127,7 @@ export async function buildMachine(
     const source = options.ram && sourceOf(options.ram, reason => lose(reason))
     const lose = (reason: string) => {
       // They go no further than the access that they wait for; waiting for them would be waiting for the page.
-      for (const vcpu of machine?.vcpus ?? []) vcpu.close().catch(() => {})
+      machine?.halt()
       events.memoryLost(new TsvmmError('ERR_VM_CRASHED', { reason: `its memory cannot be had: ${reason}` }))
       if (source instanceof RamPager) source.abandon()
     }

@@ -25,7 +25,7 @@ import type { InterruptLine } from '../interrupts/interrupts.ts'
 import { Ioapic } from '../interrupts/ioapic.ts'
 import { InterruptRoutes } from '../interrupts/routes.ts'
 import { createRamImageWriter, type RamSource } from '../memory/ram-image.native.ts'
-import { createRamReceiver, createRamSender } from '../memory/ram-transfer.native.ts'
+import { createLateRam, createRamReceiver, createRamSender } from '../memory/ram-transfer.native.ts'
 import {
   addressMap,
   barAddress,
@@ -166,6 +166,7 @@ export class X86Machine implements BuiltMachine {
       createImageWriter: options => createRamImageWriter(memory, options),
       createSender: options => createRamSender(memory, options),
       createReceiver: options => createRamReceiver(memory, options),
+      createLate: options => createLateRam(memory, options, () => this.halt()),
       touchedPages: () => this.#source?.touchedPages?.(),
     }
   }
@@ -200,6 +201,7 @@ export class X86Machine implements BuiltMachine {
 
   moved(): void {
     this.#guestClock.disrupt({ isNewGeneration: false })
+    for (const component of this.components.components) component.moved?.()
   }
 
   async load(): Promise<void> {
@@ -239,6 +241,11 @@ export class X86Machine implements BuiltMachine {
     this.#vm.memory.write(resetVectorAddress, resetVectorCode)
     this.#generationId.place()
     this.#guestClock.place()
+  }
+
+  /** The vCPUs go no further than the access that they wait for. The machine is given up. */
+  halt(): void {
+    for (const vcpu of this.vcpus) vcpu.close().catch(() => {})
   }
 
   throttle(percent: number): void {

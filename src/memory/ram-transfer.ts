@@ -32,6 +32,13 @@ export interface RamSender {
    * code of what the sockets said, ECANCELED after cut(); then nothing more can be sent.
    */
   send(pass: 'first' | 'again', pages: Uint8Array): Promise<void>
+  /**
+   * The memory stands still, and the receiver's machine runs without these pages: what it asks for over this connection is sent at
+   * once. The descriptor is the sender's from then on. Once.
+   */
+  answer(fd: number, stallMs: number, pages: Uint8Array): void
+  /** The rest of those pages, as send(). */
+  sendRest(): Promise<void>
   counters(): RamSenderCounters
   setLimit(bytesPerSecond: number): void
   cut(): void
@@ -48,5 +55,27 @@ export interface RamReceiverOptions extends RamTransferOptions {
 /** Writes what comes into memory that is zero and that nobody else uses. */
 export interface RamReceiver {
   counters(): { readonly bytesReceived: number; readonly pagesReceived: number }
+  close(): void
+}
+
+export interface LateRamOptions {
+  /** What has not arrived: what there is of it is thrown away. */
+  readonly missing: Uint8Array
+  /** All of it has arrived; once. */
+  onComplete(): void
+  /** Nobody answers over this connection any more. */
+  onFailure(error: Error): void
+}
+
+/** RAM of a machine that goes on before all of it is there: whoever touches a missing page waits for it. */
+export interface LateRam {
+  /** What comes there is for it. */
+  feed(receiver: RamReceiver): void
+  /** Where missing pages are asked for from now on; the descriptor is its own. */
+  askAt(fd: number, stallMs: number): void
+  /** What has not arrived. */
+  missing(): Uint8Array
+  /** The machine is given up: its vCPUs go no further, and nobody waits any more. Idempotent. */
+  abandon(): void
   close(): void
 }

@@ -19,6 +19,9 @@ export class MemoryCopy {
   /** Told when a pass begins: its number, and how many pages it has. */
   readonly #onPass: (pass: number, pages: number) => void
   readonly #begunMs = performance.now()
+  readonly #isAtOnce: boolean
+  /** What is left goes over when the machine runs at the destination. */
+  #isLate = false
   #passes = 0
   #bytesPerSecond = 0
   /** What was written during the last pass, and is not sent yet. */
@@ -34,7 +37,8 @@ export class MemoryCopy {
   ) {
     this.#machine = machine
     this.#sender = sender
-    this.#convergence = new Convergence({ ...settings, mayPostcopy: false })
+    this.#convergence = new Convergence({ ...settings, mayPostcopy: settings.postcopy === 'if-needed' })
+    this.#isAtOnce = settings.postcopy === 'at-once'
     this.#onPass = onPass
   }
 
@@ -55,10 +59,14 @@ export class MemoryCopy {
 
   /** While the machine runs, until little is left to send. Throws ERR_MIGRATION where that is not to be. */
   async run(signal: AbortSignal): Promise<void> {
-    const { ram, lineage } = this.#machine
+    const { lineage } = this.#machine
     lineage.track()
-    const pages = ram.ranges.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0) / imagePageBytes
-    let next: Uint8Array = allPages(pages)
+    let next: Uint8Array = allPages(this.#pages)
+    if (this.#isAtOnce) {
+      this.#left = next
+      this.#isLate = true
+      return
+    }
     for (let isDone = false; !isDone; ) {
       const begunMs = performance.now()
       await this.#pass(next, signal)
@@ -68,6 +76,21 @@ export class MemoryCopy {
       isDone = this.#judge({ pages: countPages(next), elapsedMs, dirtyPages: countPages(left) })
       next = left
     }
+  }
+
+  get #pages(): number {
+    return this.#machine.ram.ranges.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0) / imagePageBytes
+  }
+
+  /** Whether what is left goes over when the machine runs at the destination: late(), not finish(). */
+  get isLate(): boolean {
+    return this.#isLate
+  }
+
+  /** The machine stands still: what has not gone over. */
+  late(): { readonly pass: number; readonly missing: Uint8Array } {
+    const written = this.#machine.lineage.pages()
+    return { pass: this.#passes, missing: this.#left === undefined ? written : union(this.#left, written) }
   }
 
   /** The machine stands still: sends what is left. What is returned settles when the destination has it. */
@@ -112,8 +135,10 @@ export class MemoryCopy {
       case 'throttle':
         this.#machine.throttle(decision.percent)
         return false
-      case 'cut-over':
       case 'postcopy':
+        this.#isLate = true
+        return true
+      case 'cut-over':
         return true
       case 'cancel': {
         const expected = Math.round(this.#convergence.expectedDowntimeMs)

@@ -1,3 +1,5 @@
+import type { MachineRam } from '../machine/build.ts'
+import { imagePageBytes } from '../memory/ram-image.ts'
 import type { RamReceiver } from '../memory/ram-transfer.ts'
 import { haveSameRanges } from '../snapshot/layers.ts'
 import { decodeRecords } from '../snapshot/state-file.ts'
@@ -6,11 +8,14 @@ import { printable } from '../util/issues.ts'
 import { SerialQueue } from '../util/serial-queue.ts'
 import type { MigrationAddress } from './addresses.ts'
 import { type Channel, ConnectionLost } from './channel.ts'
+import { closeSocket } from './connections.native.ts'
 import { migrationError } from './error.ts'
 import { type DestinationAction, type DestinationInput, type DestinationState, destinationStep } from './handover.ts'
+import { LateArrival } from './late-arrival.ts'
 import type { AnnouncedMachine, ArrivingMachine } from './machines.ts'
+import { decodePages } from './missing-pages.ts'
 import { newestVersions, type Speaker } from './negotiation.ts'
-import { commonVersion, type Message, type MessageOf, protocolFeatures } from './protocol.ts'
+import { commonVersion, lateMemory, type Message, type MessageOf, protocolFeatures } from './protocol.ts'
 import { Reception } from './reception.ts'
 import { rehearseLoad } from './rehearsal.ts'
 
@@ -28,6 +33,12 @@ export interface DestinationEvents {
   onStarted?(id: string): void
   /** Either side may have it, for this reason: until they meet again, or decide() is called. */
   onDoubt?(reason: string): void
+  /** It may go on before all of its memory is there. */
+  onLate?(): void
+  /** All of it is there. */
+  onComplete?(): void
+  /** The rest of it never comes. */
+  onLost?(reason: string): void
 }
 
 /** Makes the machine that was announced, without what is another one's still. Throws what the source is to be told. */
@@ -51,6 +62,10 @@ export class MigrationDestination<M extends ArrivingMachine> {
   #machine: M | undefined
   #isPaused = false
   #receiver: RamReceiver | undefined
+  /** It may go on before all of its memory is there. */
+  #mayBeLate = false
+  #faults: number | undefined
+  #late: LateArrival | undefined
   #passes = 0
   #onPass: (() => void) | undefined
   /** For how long it had stood still when its state came, and when that was. */
@@ -107,9 +122,17 @@ export class MigrationDestination<M extends ArrivingMachine> {
     })
   }
 
+  /** The machine has ended. */
+  abandon(): void {
+    this.#late?.abandon()
+    this.close()
+  }
+
   /** A source that comes back is not waited for any more. Idempotent. */
   close(): void {
     clearTimeout(this.#lingering)
+    if (this.#faults !== undefined) closeSocket(this.#faults)
+    this.#faults = undefined
     this.#reception?.close()
     this.#channel?.close()
   }
@@ -151,11 +174,13 @@ export class MigrationDestination<M extends ArrivingMachine> {
     const hello = await channel.expect('hello')
     try {
       const version = commonVersion(this.#speaker.protocol, hello.protocol)
-      const unknown = hello.features.find(feature => !protocolFeatures.includes(feature))
+      const known: readonly string[] = protocolFeatures
+      const unknown = hello.features.find(feature => !known.includes(feature))
       if (unknown !== undefined) throw new TypeError(`it uses ${printable(unknown)}, which is not known here`)
       if (hello.architecture !== process.arch) {
         throw new TypeError(`it is on ${printable(hello.architecture)}, and this host is ${process.arch}`)
       }
+      this.#mayBeLate = hello.features.includes(lateMemory)
       const { software, schemas } = this.#speaker
       channel.send({ type: 'welcome', version, software, schemas: newestVersions(schemas) })
     } catch (error) {
@@ -173,14 +198,16 @@ export class MigrationDestination<M extends ArrivingMachine> {
     if (!haveSameRanges(announced.ranges, machine.ram.ranges)) {
       throw migrationError('its memory is not where a machine of its configuration has it')
     }
-    const sockets = this.#reception?.memorySockets(announced.connections)
+    if (this.#mayBeLate) tryLate(machine.ram)
+    const sockets = this.#reception?.sockets(announced.connections, this.#mayBeLate)
     channel.trust()
     channel.send({ type: 'accepted', records: await rehearseLoad(machine.components) })
     this.#events.onStarted?.(this.#id)
     const come = await Promise.race([sockets, channel.lost])
-    if (!Array.isArray(come)) throw come ?? migrationError('nobody listens')
+    if (come === undefined || come instanceof Error) throw come ?? migrationError('nobody listens')
+    this.#faults = come.faults
     this.#receiver = machine.ram.createReceiver({
-      ...{ sockets: come, stallMs: 0 },
+      ...{ sockets: come.memory, stallMs: 0 },
       onPass: pass => {
         this.#passes = pass
         this.#onPass?.()
@@ -211,15 +238,47 @@ export class MigrationDestination<M extends ArrivingMachine> {
         return await this.#hear('commit', undefined)
       case 'abort':
         return await this.#hear('abort', migrationError(`the source gives up: ${message.reason}`))
+      case 'rest':
+        return await this.#takeRest(channel, message.connections)
+      case 'lost':
+        if (this.#late?.isComplete === false) {
+          this.#events.onLost?.(message.reason)
+        }
+        return
       case 'bye':
-        if (this.#state !== 'ready') this.close()
+        if (this.#state !== 'ready' && this.#late?.isComplete !== false) this.close()
         return
       default:
         channel.close()
     }
   }
 
-  async #load({ pass, records, isPaused, pausedMs }: MessageOf<'state'>): Promise<void> {
+  async #takeRest(channel: Channel, connections: number): Promise<void> {
+    if (this.#state !== 'owner' || this.#reception === undefined) return channel.close()
+    channel.trust()
+    if (this.#late?.isComplete === false) await this.#late.resume(channel, this.#reception, connections)
+    else channel.send({ type: 'complete' })
+  }
+
+  /** These pages come later. */
+  #postpone(missing: Uint8Array): void {
+    const [ram, receiver, faults] = [this.#machine?.ram, this.#receiver, this.#faults]
+    if (ram === undefined || receiver === undefined || faults === undefined) {
+      throw migrationError('memory that comes later was not spoken of')
+    }
+    this.#faults = undefined
+    this.#events.onLate?.()
+    this.#late = new LateArrival({
+      ...{ ram, receiver, faults, missing: decodePages(missing, pagesOf(ram)) },
+      onComplete: () => {
+        this.#channel?.send({ type: 'complete' })
+        this.#events.onComplete?.()
+        this.#linger()
+      },
+    })
+  }
+
+  async #load({ pass, records, missing, isPaused, pausedMs }: MessageOf<'state'>): Promise<void> {
     if (this.#state !== 'receiving') return
     this.#isPaused = isPaused
     this.#paused = { ms: pausedMs, atMs: performance.now() }
@@ -230,7 +289,9 @@ export class MigrationDestination<M extends ArrivingMachine> {
           this.#onPass = resolve
         })
       }
-      if (this.#state === 'receiving') this.#machine?.load(decoded)
+      if (this.#state !== 'receiving') return
+      if (missing !== undefined) this.#postpone(missing)
+      this.#machine?.load(decoded)
     } catch (error) {
       return await this.#hear('fail', error)
     }
@@ -297,6 +358,7 @@ export class MigrationDestination<M extends ArrivingMachine> {
   async #discard(reason: unknown): Promise<void> {
     this.#onPass?.()
     this.#receiver?.close()
+    this.#late?.abandon()
     try {
       await this.#machine?.discard()
     } finally {
@@ -306,9 +368,20 @@ export class MigrationDestination<M extends ArrivingMachine> {
 
   /** A source that has not heard what was decided may come back; that keeps nobody from ending. */
   #linger(): void {
+    if (this.#late?.isComplete === false && this.#state === 'owner') return
     this.#receiver?.close()
     this.#reception?.unref()
     this.#lingering = setTimeout(() => this.close(), this.#options.resolveMs ?? defaults.resolveMs)
     this.#lingering.unref()
   }
+}
+
+function pagesOf({ ranges }: MachineRam): number {
+  return ranges.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0) / imagePageBytes
+}
+
+/** Throws ERR_MEMORY where memory cannot come later: better now than when the machine stands still. */
+function tryLate(ram: MachineRam): void {
+  const nothing = new Uint8Array(Math.ceil(pagesOf(ram) / 64) * 8)
+  ram.createLate({ missing: nothing, onComplete: () => {}, onFailure: () => {} }).close()
 }

@@ -1,5 +1,6 @@
-/** `copying`: memory goes over while the machine runs; `handing-over`: it stands still; `in-doubt`: a person may have to decide. */
-export const migrationPhases = ['connecting', 'copying', 'handing-over', 'in-doubt'] as const
+/** `copying`: memory goes over while the machine runs; `handing-over`: it stands still; `in-doubt`: a person may have to decide;
+ * `completing`: the other side has it, and the rest of its memory follows. */
+export const migrationPhases = ['connecting', 'copying', 'handing-over', 'in-doubt', 'completing'] as const
 
 /** How far a migration has come. */
 export interface MigrationProgress {

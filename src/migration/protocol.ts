@@ -14,7 +14,10 @@ import { describeIssue, seldomChecked } from '../util/issues.ts'
 export const protocolVersions = { oldest: 1, newest: 1 } as const
 
 /** What is known here of that which a peer must not ignore. */
-export const protocolFeatures: readonly string[] = []
+export const protocolFeatures = ['late-memory'] as const
+
+/** The machine may go on at the destination before all of its memory is there. */
+export const lateMemory = protocolFeatures[0]
 
 const version = z.number().check(z.int(), z.gte(1), z.lte(0xffff))
 const count = z.number().check(z.int(), z.gte(0), z.lte(Number.MAX_SAFE_INTEGER))
@@ -64,11 +67,22 @@ export const passSchema = z.object({ type: z.literal('pass'), number: count, pag
 /** The machine stands still: this is its state, compressed, and its memory is complete at the end of this pass. */
 export const stateSchema = z.object({
   ...{ type: z.literal('state'), pass: count, records: bytes },
+  /** Pages that come later, when they are asked for and by themselves: a bitmap, compressed. None where absent. */
+  missing: z.optional(bytes),
   /** It stays paused at the destination, too. */
   isPaused: z.boolean(),
   /** For how long it stood still when this was sent. */
   pausedMs: z.number().check(z.gte(0)),
 })
+
+/** From the source of a machine that has gone, and some of its memory has not: new connections for that come. */
+export const restSchema = z.object({
+  type: z.literal('rest'),
+  connections: z.number().check(z.int(), z.gte(1), z.lte(128)),
+})
+
+/** From the destination: what is still to come, as in `state`. */
+export const missingSchema = z.object({ type: z.literal('missing'), pages: bytes })
 
 const reason = z.object({ reason: text })
 
@@ -79,9 +93,15 @@ export const messageSchema = z.discriminatedUnion('type', [
   stateSchema,
   z.object({ type: z.literal('commit') }),
   z.object({ type: z.literal('abort'), ...reason.shape }),
+  restSchema,
+  /** The rest of the memory never comes. */
+  z.object({ type: z.literal('lost'), ...reason.shape }),
   z.object({ type: z.literal('bye') }),
   welcomeSchema,
   acceptedSchema,
+  missingSchema,
+  /** All of the memory is there. */
+  z.object({ type: z.literal('complete') }),
   z.object({ type: z.literal('ready') }),
   /** It cannot be taken over; the source keeps it. */
   z.object({ type: z.literal('failed'), ...reason.shape }),

@@ -1,17 +1,18 @@
 import type { MigrationAddress } from './addresses.ts'
 import { Channel } from './channel.ts'
 import { closeSocket, type Listener, listen, socketOf } from './connections.native.ts'
-import type { Preamble } from './preamble.ts'
+import type { ConnectionRole, Preamble } from './preamble.ts'
 
 /** Where the connections of a migration come to: the first one decides which migration that is. */
 export class Reception {
   readonly #peerTimeoutMs: number
   readonly #onControl: (channel: Channel, id: string) => void
-  readonly #waiting = new Map<number, number>()
+  /** Descriptors of connections that have come, by role and number. */
+  readonly #waiting = new Map<string, number>()
   #listener: Listener | undefined
   /** Of the migration; nothing while nobody has come. */
   #id: string | undefined
-  #wanted: { readonly count: number; resolve(sockets: number[]): void } | undefined
+  #wanted: { readonly names: readonly string[]; resolve(sockets: number[]): void } | undefined
 
   private constructor(peerTimeoutMs: number, onControl: (channel: Channel, id: string) => void) {
     this.#peerTimeoutMs = peerTimeoutMs
@@ -35,12 +36,17 @@ export class Reception {
     return this.#listener.address
   }
 
-  /** Descriptors of so many connections for memory, in the order of their numbers, when all are there. */
-  memorySockets(count: number): Promise<number[]> {
+  /**
+   * Descriptors of so many connections for memory, in the order of their numbers, and of the one for faults, where there is to be
+   * one, when all are there.
+   */
+  async sockets(memory: number, hasFaults: boolean): Promise<{ memory: number[]; faults: number | undefined }> {
+    this.#dropSockets()
     const { promise, resolve } = Promise.withResolvers<number[]>()
-    this.#wanted = { count, resolve }
-    this.#giveSockets()
-    return promise
+    const names = Array.from({ length: memory }, (_, number) => nameOf('memory', number))
+    this.#wanted = { names: hasFaults ? [...names, nameOf('faults', 0)] : names, resolve }
+    const sockets = await promise
+    return { memory: sockets.slice(0, memory), faults: sockets[memory] }
   }
 
   /** Whoever is here was nobody; the next one may come. */
@@ -66,19 +72,19 @@ export class Reception {
       this.#onControl(new Channel(socketOf(fd), { peerTimeoutMs: this.#peerTimeoutMs }), id)
       return
     }
-    const isExpected = role === 'memory' && this.#id === id && this.#wanted !== undefined && !this.#waiting.has(number)
-    if (!isExpected || number >= (this.#wanted?.count ?? 0)) {
+    const name = nameOf(role, number)
+    if (this.#id !== id || this.#waiting.has(name) || this.#wanted?.names.includes(name) !== true) {
       closeSocket(fd)
       return
     }
-    this.#waiting.set(number, fd)
+    this.#waiting.set(name, fd)
     this.#giveSockets()
   }
 
   #giveSockets(): void {
     const wanted = this.#wanted
-    if (wanted === undefined || this.#waiting.size < wanted.count) return
-    const sockets = [...this.#waiting].toSorted(([one], [other]) => one - other).map(([, fd]) => fd)
+    if (wanted === undefined || this.#waiting.size < wanted.names.length) return
+    const sockets = wanted.names.flatMap(name => this.#waiting.get(name) ?? [])
     this.#waiting.clear()
     this.#wanted = undefined
     wanted.resolve(sockets)
@@ -89,4 +95,8 @@ export class Reception {
     this.#waiting.clear()
     this.#wanted = undefined
   }
+}
+
+function nameOf(role: ConnectionRole, number: number): string {
+  return `${role} ${number}`
 }

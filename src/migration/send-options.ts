@@ -8,6 +8,11 @@ export interface SendOptions {
   readonly timeoutMs?: number
   /** `cancel` where absent. */
   readonly atTimeout?: 'cancel' | 'cut-over'
+  /**
+   * Whether it may go on at the other side before all of its memory is there: `if-needed` where it writes faster than that can be
+   * copied, `at-once` with none of it; `never` where absent. Both sides are needed then until the rest has gone.
+   */
+  readonly postcopy?: 'never' | 'if-needed' | 'at-once'
   /** For memory, 1 to 128; as many as there are processors, at most 4. */
   readonly connections?: number
   /** All connections together; 0, where absent: as fast as can be. */
@@ -33,6 +38,7 @@ const mostDefaultDeltaBytes = 256 * 1024 * 1024
 export function withDefaults({ signal, ...options }: SendOptions, ramBytes: number): SendSettings {
   return {
     ...{ downtimeMs: 300, timeoutMs: 3_600_000, atTimeout: 'cancel', bytesPerSecond: 0, mostThrottlePercent: 99 },
+    postcopy: 'never',
     connections: Math.min(mostDefaultConnections, availableParallelism()),
     deltaBytes: Math.min(mostDefaultDeltaBytes, Math.floor(ramBytes / 8)),
     ...{ peerTimeoutMs: 10_000, resolveMs: 300_000 },

@@ -8,7 +8,7 @@ import { closeSocket, dial, socketOf } from './connections.native.ts'
 import { migrationError } from './error.ts'
 import type { DepartingMachine } from './machines.ts'
 import { newestVersions, refuseUnreadable, type Speaker } from './negotiation.ts'
-import { protocolFeatures } from './protocol.ts'
+import { lateMemory } from './protocol.ts'
 import { rehearseSave } from './rehearsal.ts'
 import type { SendSettings } from './send-options.ts'
 
@@ -39,8 +39,9 @@ export class SourceLink {
    */
   async agree(channel: Channel, machine: DepartingMachine, speaker: Speaker, signal: AbortSignal): Promise<void> {
     const { protocol, software, schemas } = speaker
+    const features = this.#settings.postcopy === 'never' ? [] : [lateMemory]
     channel.send({
-      ...{ type: 'hello', protocol: { ...protocol }, software, features: [...protocolFeatures] },
+      ...{ type: 'hello', protocol: { ...protocol }, software, features },
       ...{ architecture: process.arch, schemas: newestVersions(schemas) },
     })
     const welcome = await answerOf(channel, 'welcome', signal)
@@ -67,6 +68,11 @@ export class SourceLink {
     if (failed === undefined) return sockets
     for (const fd of sockets) closeSocket(fd)
     throw failed.reason
+  }
+
+  /** The descriptor of the connection over which the destination asks for pages. */
+  openFaults(signal: AbortSignal): Promise<number> {
+    return dial(this.#address, { role: 'faults', number: 0, id: this.#id }, signal)
   }
 
   /** The control connection again, as soon as the destination is there, for as long as it is worth while. */

@@ -1,3 +1,4 @@
+import type { RamSender } from '../memory/ram-transfer.ts'
 import { encodeRecords } from '../snapshot/state-file.ts'
 import { refusePinned, saveAll } from '../state/walk.ts'
 import { reasonOf, TsvmmError } from '../util/errors.ts'
@@ -5,10 +6,13 @@ import { randomBytes } from '../util/random.ts'
 import { SerialQueue } from '../util/serial-queue.ts'
 import type { MigrationAddress } from './addresses.ts'
 import { type Channel, ConnectionLost } from './channel.ts'
+import { closeSocket } from './connections.native.ts'
 import { MemoryCopy } from './copy.ts'
 import { migrationError } from './error.ts'
 import { type SourceAction, type SourceInput, type SourceState, sourceGreeting, sourceStep } from './handover.ts'
 import type { DepartingMachine } from './machines.ts'
+import { MemoryRest } from './memory-rest.ts'
+import { encodePages } from './missing-pages.ts'
 import type { Speaker } from './negotiation.ts'
 import type { MigrationProgress, MigrationReport } from './progress.ts'
 import type { Message } from './protocol.ts'
@@ -43,6 +47,11 @@ export class MigrationSource {
   #phase: MigrationProgress['phase'] = 'connecting'
   #channel: Channel | undefined
   #copy: MemoryCopy | undefined
+  #sender: RamSender | undefined
+  /** The connection over which the destination asks for pages, until somebody answers there. */
+  #faults: number | undefined
+  #rest: MemoryRest | undefined
+  #downtimeMs = 0
   #pausedAtMs = 0
 
   constructor(
@@ -67,6 +76,7 @@ export class MigrationSource {
     return {
       ...{ phase: this.#phase, id: this.id, elapsedMs: performance.now() - this.#begunMs },
       ...(this.#copy?.progress ?? { ...nothing, throttlePercent: 0 }),
+      ...this.#rest?.counters,
     }
   }
 
@@ -83,6 +93,14 @@ export class MigrationSource {
   /** Without effect once the destination may have the machine. */
   cancel(reason: unknown): void {
     this.#hear('cancel', reason)
+  }
+
+  /** The machine is gone here: where its memory is still needed at the destination it is lost. */
+  abandon(reason: unknown): void {
+    this.cancel(reason)
+    this.#rest?.abandon(reason)
+    // Where nothing is in doubt there is nothing to decide.
+    this.decide('discard').catch(() => {})
   }
 
   /**
@@ -123,6 +141,8 @@ export class MigrationSource {
     const { peerTimeoutMs, deltaBytes, bytesPerSecond } = this.#settings
     const sockets = await this.#link.openMemory(signal)
     const sender = machine.ram.createSender({ sockets, stallMs: peerTimeoutMs, deltaBytes, bytesPerSecond })
+    this.#sender = sender
+    if (this.#settings.postcopy !== 'never') this.#faults = await this.#link.openFaults(signal)
     this.#copy = new MemoryCopy(machine, sender, this.#settings, (number, pages) => {
       channel.send({ type: 'pass', number, pages })
       this.#events.onProgress?.(this.progress)
@@ -141,14 +161,28 @@ export class MigrationSource {
     await this.#perform('offer', undefined)
     // From here on what fails is an input like any other.
     try {
-      const rest = this.#copy?.finish(this.#stop.signal)
-      rest?.sent.catch((error: unknown) => this.#hear('cancel', error))
+      const memory = this.#copy?.isLate === true ? this.#postpone(this.#copy) : this.#finish()
       const records = encodeRecords(saveAll(this.#machine.components))
       const pausedMs = performance.now() - this.#pausedAtMs
-      this.#channel?.send({ type: 'state', pass: rest?.pass ?? 1, records, isPaused, pausedMs })
+      this.#channel?.send({ ...{ type: 'state', ...memory }, records, isPaused, pausedMs })
     } catch (error) {
       this.#hear('cancel', error)
     }
+  }
+
+  #finish(): { readonly pass: number } {
+    const rest = this.#copy?.finish(this.#stop.signal)
+    rest?.sent.catch((error: unknown) => this.#hear('cancel', error))
+    return { pass: rest?.pass ?? 1 }
+  }
+
+  /** What is left follows; the destination can ask for it from now on. */
+  #postpone(copy: MemoryCopy): { readonly pass: number; readonly missing: Uint8Array } {
+    const { pass, missing } = copy.late()
+    const faults = this.#faults
+    this.#faults = undefined
+    if (faults !== undefined) this.#sender?.answer(faults, 0, missing)
+    return { pass, missing: encodePages(missing) }
   }
 
   /** Hears what the destination says, until the connection ends. */
@@ -166,6 +200,9 @@ export class MigrationSource {
       case 'ready':
       case 'owned':
         this.#hear(message.type, undefined)
+        return
+      case 'complete':
+        this.#rest?.complete()
         return
       case 'failed':
       case 'returned':
@@ -191,13 +228,39 @@ export class MigrationSource {
     this.#state = state
     for (const action of actions) await this.#act(action, reason)
     if (state === before || state === 'offered' || state === 'committed') return
-    clearInterval(this.#ticker)
-    this.#copy?.close()
+    if (state === 'moved') this.#downtimeMs = performance.now() - this.#pausedAtMs
+    if (state === 'moved' && this.#copy?.isLate === true && input !== 'discard') return this.#complete()
+    this.#close()
     if (state === 'moved') this.#outcome.resolve(this.#report())
     else this.#outcome.reject(asMigrationError(reason))
     // That the destination has heard who has the machine is worth only so much.
     if (state === 'kept') setTimeout(() => this.#channel?.close(), this.#settings.resolveMs).unref()
     else this.#sayGoodbye()
+  }
+
+  /** The rest of the memory follows. */
+  #complete(): void {
+    if (this.#sender === undefined) return
+    this.#phase = 'completing'
+    this.#rest = new MemoryRest(this.#machine, this.#link, this.#settings, this.#sender)
+    const run = async () => {
+      try {
+        await this.#rest?.run(this.#channel)
+        this.#outcome.resolve(this.#report())
+      } catch (error) {
+        this.#outcome.reject(asMigrationError(error))
+      } finally {
+        this.#close()
+      }
+    }
+    void run()
+  }
+
+  #close(): void {
+    clearInterval(this.#ticker)
+    this.#copy?.close()
+    if (this.#faults !== undefined) closeSocket(this.#faults)
+    this.#faults = undefined
   }
 
   #sayGoodbye(): void {
@@ -259,7 +322,7 @@ export class MigrationSource {
 
   #report(): MigrationReport {
     const { passes, bytesSent, elapsedMs } = this.progress
-    return { passes, totalMs: elapsedMs, downtimeMs: performance.now() - this.#pausedAtMs, bytesSent }
+    return { passes, totalMs: elapsedMs, downtimeMs: this.#downtimeMs, bytesSent }
   }
 }
 

@@ -7,6 +7,7 @@ import { MigrationDestination, type ReceiveOptions } from '../migration/destinat
 import type { ArrivingMachine } from '../migration/machines.ts'
 import { ownSpeaker, type Speaker } from '../migration/negotiation.ts'
 import { loadAll } from '../state/walk.ts'
+import { TsvmmError } from '../util/errors.ts'
 import type { Undecided } from './departure.ts'
 import { type Overrides, withOverrides } from './overrides.ts'
 
@@ -33,6 +34,12 @@ export interface ArrivingVm {
   /** It is this side's now: it goes on, or is paused. */
   own(isPaused: boolean): Promise<void>
   close(): Promise<void>
+  /** It went on before all of its memory was there: `abandon` gives that up where it ends. */
+  awaitMemory(abandon: () => void): void
+  /** All of it is there. */
+  complete(): void
+  /** It never will be. */
+  lose(error: TsvmmError): void
 }
 
 /** Makes it from a configuration, with that builder. */
@@ -49,18 +56,26 @@ export async function receiveMachine<V extends ArrivingVm>(
 ): Promise<V> {
   const { signal, overrides = {}, tscRate, onListening, onStarted, onDoubt } = options
   signal?.throwIfAborted()
+  let made: V | undefined
   const destination = new MigrationDestination<ArrivingMachine & { vm: V }>(
     parseMigrationAddress(url, 0),
     options.speaker ?? ownSpeaker(stateSchemas),
     async announced => {
       const config = parseVmConfig(withOverrides(announced.config, overrides))
       const cpu = tscRate === 'host' ? atAnyTscRate(announced.cpu) : announced.cpu
-      return arriving(await makeVm(config, build => arrivingBuilder(build, cpu)))
+      made = await makeVm(config, build => arrivingBuilder(build, cpu))
+      return arriving(made)
     },
     options,
     {
       onListening: address => onListening?.(formatMigrationAddress(address)),
       onStarted: id => onStarted?.(id),
+      onLate: () => made?.awaitMemory(() => destination.abandon()),
+      onComplete: () => made?.complete(),
+      onLost: reason => {
+        const what = `the rest of its memory never comes: ${reason}`
+        made?.lose(new TsvmmError('ERR_VM_CRASHED', { reason: what }))
+      },
       onDoubt: reason => onDoubt?.({ id: destination.id, decide: each => destination.decide(each) }, reason),
     },
   )

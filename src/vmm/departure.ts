@@ -89,9 +89,7 @@ export class Departure implements Undecided {
 
   /** The machine is gone here, wherever it may be. */
   abandon(reason: unknown): void {
-    this.cancel(reason)
-    // Where nothing is in doubt there is nothing to decide.
-    this.#source.decide('discard').catch(() => {})
+    this.#source.abandon(reason)
   }
 
   decide(decision: 'keep' | 'discard'): Promise<void> {

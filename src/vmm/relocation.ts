@@ -21,6 +21,8 @@ export interface RelocatableVm {
   leave(): Promise<boolean>
   /** One that is left goes on, or is paused. */
   stay(isPaused: boolean): Promise<void>
+  /** Its memory is lost. */
+  lose(error: TsvmmError): void
   /** Another host has it: it ends, or is paused. */
   end(isPreserved: boolean): Promise<void>
 }
@@ -32,6 +34,8 @@ export class Relocation {
   #departure: Departure | undefined
   /** Others may have what only one machine may have. */
   #isCeded: boolean
+  /** Gives up the rest of its memory, as long as that is on its way here. */
+  #abandonMemory: (() => void) | undefined
 
   constructor(vm: RelocatableVm, arrives: boolean) {
     this.#vm = vm
@@ -48,6 +52,9 @@ export class Relocation {
 
   /** As Vm.sendMigration. */
   async send(url: string, options: MigrationOptions): Promise<MigrationReport> {
+    if (this.#abandonMemory !== undefined) {
+      throw new TsvmmError('ERR_MIGRATION', { reason: 'the rest of its memory is on its way here still' })
+    }
     const { Departure } = await import('./departure.ts')
     const { events, ...vm } = this.#vm
     let isPaused = false
@@ -102,6 +109,7 @@ export class Relocation {
 
   /** The machine has ended. */
   abandon(): void {
+    this.#abandonMemory?.()
     this.#departure?.abandon(new TsvmmError('ERR_MIGRATION', { reason: 'the machine has ended' }))
   }
 
@@ -123,6 +131,14 @@ export class Relocation {
       claim: () => this.claim(),
       own: isPaused => this.#vm.stay(isPaused),
       close,
+      awaitMemory: abandon => {
+        this.#abandonMemory = abandon
+      },
+      complete: () => {
+        this.#abandonMemory = undefined
+        this.#vm.events.emit('migration-completed')
+      },
+      lose: error => this.#vm.lose(error),
     }
   }
 }

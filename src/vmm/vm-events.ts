@@ -43,6 +43,8 @@ export interface VmEvents {
   'migration-progress': [MigrationProgress]
   /** The other host has it. */
   'migration-finished': [MigrationReport]
+  /** All of the memory of a machine that went on here before it was there has come. */
+  'migration-completed': []
   /** It stays here, as it was. */
   'migration-failed': [reason: unknown]
   /** It is not known which side has it: `resolveMigration` is for a person who knows. */

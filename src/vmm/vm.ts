@@ -196,10 +196,7 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
       powerOff: () => vm.#end({ kind: 'power-off' }),
       reset: () => vm.#rebootItself(),
       crash: (error, report) => vm.#end({ kind: 'crash', error, report }),
-      memoryLost: error => {
-        vm.#loss.abort(error)
-        vm.#end({ kind: 'crash', error, report: '' })
-      },
+      memoryLost: error => vm.#lose(error),
       debugCode: (code, elapsedSeconds) => vm.emit('debug-code', code, elapsedSeconds),
       needsReset: (device, reason) => {
         // Of a machine without memory every device finds something wrong.
@@ -420,6 +417,7 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
         return isPaused
       },
       stay: isPaused => this.#requests.run(() => this.#stay(isPaused)),
+      lose: error => this.#lose(error),
       end: isPreserved =>
         this.#requests.run(async () => {
           if (isPreserved) this.#state = 'paused'
@@ -441,6 +439,11 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
     }
     this.#state = 'moving'
     return isPaused
+  }
+
+  #lose(error: TsvmmError): void {
+    this.#loss.abort(error)
+    this.#end({ kind: 'crash', error, report: '' })
   }
 
   async #stay(isPaused: boolean): Promise<void> {

@@ -448,6 +448,7 @@ export class Vmm extends EventEmitter<VmmEvents> implements AsyncDisposable {
       const counted = { downtime_ms: Math.ceil(downtimeMs), total_ms: Math.ceil(totalMs), bytes_sent: bytesSent }
       this.#tell('vm', 'migration-finished', inWords(counted))
     })
+    vm.on('migration-completed', () => this.#tell('vm', 'postcopy-migration-completed'))
     vm.on('migration-failed', reason => this.#tell('vm', 'migration-failed', { reason: reasonOf(reason) }))
     vm.on('migration-in-doubt', (id, reason) => this.#tell('vm', 'migration-in-doubt', { id, reason }))
   }

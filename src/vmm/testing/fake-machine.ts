@@ -9,7 +9,14 @@ import type { BuildOptions, BuiltMachine, MachineBuilder, MachineEvents, Termina
 import { DeviceHotplug, type NewDevice, type PluggedDevice } from '../../machine/hotplug.ts'
 import { Machine } from '../../machine/machine.ts'
 import type { RamImageWriter } from '../../memory/ram-image.ts'
-import type { RamReceiver, RamReceiverOptions, RamSender, RamSenderOptions } from '../../memory/ram-transfer.ts'
+import type {
+  LateRam,
+  LateRamOptions,
+  RamReceiver,
+  RamReceiverOptions,
+  RamSender,
+  RamSenderOptions,
+} from '../../memory/ram-transfer.ts'
 import { ownSpeaker, type Speaker } from '../../migration/negotiation.ts'
 import { saved, stateless } from '../../state/carried.ts'
 import type { Component } from '../../state/component.ts'
@@ -25,6 +32,7 @@ export type FakeStep =
   | 'load'
   | 'save'
   | 'send'
+  | 'late'
   | 'pause'
   | 'resume'
   | 'reset'
@@ -137,6 +145,10 @@ class FakeMachine implements BuiltMachine {
     },
     createSender: (options: RamSenderOptions) => new FakeRamSender(options, () => this.#machines.step('send')),
     createReceiver: (options: RamReceiverOptions) => new FakeRamReceiver(options),
+    createLate: (options: LateRamOptions) => {
+      this.#machines.stepNow('late')
+      return new FakeLateRam(options)
+    },
   }
 
   describeCpu() {
@@ -315,13 +327,24 @@ class FakeDevice implements Component {
 
 /** Sends the numbers of passes instead of pages. */
 class FakeRamSender implements RamSender {
-  readonly #sockets: readonly Socket[]
+  readonly #sockets: Socket[]
+  #answering: Socket | undefined
   readonly #step: () => Promise<void>
 
   constructor({ sockets }: RamSenderOptions, step: () => Promise<void>) {
     this.#sockets = sockets.map(fd => new Socket({ fd }))
     for (const socket of this.#sockets) socket.on('error', () => {})
     this.#step = step
+  }
+
+  answer(fd: number): void {
+    const socket = new Socket({ fd })
+    socket.on('error', () => {})
+    this.#answering = socket
+  }
+
+  sendRest(): Promise<void> {
+    return this.send()
   }
 
   async send(): Promise<void> {
@@ -344,6 +367,7 @@ class FakeRamSender implements RamSender {
   setLimit(): void {}
 
   cut(): void {
+    this.#answering?.destroy()
     for (const socket of this.#sockets) socket.destroy()
   }
 
@@ -354,6 +378,8 @@ class FakeRamSender implements RamSender {
 
 class FakeRamReceiver implements RamReceiver {
   readonly #sockets: readonly Socket[]
+  /** Told of the next pass. */
+  onRest: () => void = () => {}
 
   constructor({ sockets, onPass, onFailure }: RamReceiverOptions) {
     this.#sockets = sockets.map(fd => new Socket({ fd }))
@@ -365,7 +391,10 @@ class FakeRamReceiver implements RamReceiver {
       socket.on('data', () => {
         const pass = (passes.get(socket) ?? 0) + 1
         passes.set(socket, pass)
-        if ([...passes.values()].every(each => each >= pass)) onPass(pass)
+        if ([...passes.values()].every(each => each >= pass)) {
+          onPass(pass)
+          this.onRest()
+        }
         socket.write('a')
       })
       socket.on('close', () => {
@@ -381,5 +410,35 @@ class FakeRamReceiver implements RamReceiver {
 
   close(): void {
     for (const socket of this.#sockets) socket.removeAllListeners('close').destroy()
+  }
+}
+
+/** All of it is there after the next pass. */
+class FakeLateRam implements LateRam {
+  readonly #options: LateRamOptions
+  #line: Socket | undefined
+
+  constructor(options: LateRamOptions) {
+    this.#options = options
+  }
+
+  feed(receiver: RamReceiver): void {
+    if (receiver instanceof FakeRamReceiver) receiver.onRest = () => this.#options.onComplete()
+  }
+
+  askAt(fd: number): void {
+    this.#line?.destroy()
+    this.#line = new Socket({ fd })
+    this.#line.on('error', () => {})
+  }
+
+  missing(): Uint8Array {
+    return this.#options.missing
+  }
+
+  abandon(): void {}
+
+  close(): void {
+    this.#line?.destroy()
   }
 }

@@ -1,0 +1,72 @@
+import type { MachineRam } from '../machine/build.ts'
+import type { LateRam, RamReceiver } from '../memory/ram-transfer.ts'
+import type { Channel } from './channel.ts'
+import { encodePages } from './missing-pages.ts'
+import type { Reception } from './reception.ts'
+
+export interface LateArrivalOptions {
+  readonly ram: MachineRam
+  readonly missing: Uint8Array
+  /** What has received the memory so far, and goes on with the rest. */
+  readonly receiver: RamReceiver
+  /** The connection over which the source is asked. */
+  readonly faults: number
+  onComplete(): void
+}
+
+/** The rest of the memory of a machine that goes on here before it is there. */
+export class LateArrival {
+  readonly #ram: MachineRam
+  readonly #late: LateRam
+  #receiver: RamReceiver
+  #isComplete = false
+
+  /** The machine stands still. Throws ERR_MEMORY. */
+  constructor({ ram, missing, receiver, faults, onComplete }: LateArrivalOptions) {
+    this.#ram = ram
+    this.#receiver = receiver
+    this.#late = ram.createLate({
+      missing,
+      onComplete: () => {
+        this.#isComplete = true
+        this.close()
+        onComplete()
+      },
+      // The source notices, too, and comes back.
+      onFailure: () => {},
+    })
+    this.#late.feed(receiver)
+    this.#late.askAt(faults, 0)
+  }
+
+  get isComplete(): boolean {
+    return this.#isComplete
+  }
+
+  /** The source has come back and makes new connections. Throws ConnectionLost where it goes again. */
+  async resume(channel: Channel, reception: Reception, connections: number): Promise<void> {
+    this.#receiver.close()
+    const sockets = reception.sockets(connections, true)
+    channel.send({ type: 'missing', pages: encodePages(this.#late.missing()) })
+    const come = await Promise.race([sockets, channel.lost])
+    if (come instanceof Error) throw come
+    this.#receiver = this.#ram.createReceiver({
+      ...{ sockets: come.memory, stallMs: 0 },
+      onPass: () => {},
+      onFailure: () => {},
+    })
+    this.#late.feed(this.#receiver)
+    if (come.faults !== undefined) this.#late.askAt(come.faults, 0)
+  }
+
+  /** The machine is given up. Idempotent. */
+  abandon(): void {
+    if (!this.#isComplete) this.#late.abandon()
+    this.close()
+  }
+
+  close(): void {
+    this.#receiver.close()
+    this.#late.close()
+  }
+}
