@@ -100,9 +100,14 @@ export class MemoryCopy {
     return { pass: this.#passes, sent }
   }
 
+  /** What is left goes over by other means: the sender is somebody else's from now on. */
+  release(): void {
+    this.#last ??= this.#progress()
+  }
+
   /** Idempotent. */
   close(): void {
-    this.#last ??= this.#progress()
+    this.release()
     this.#sender.close()
     this.#machine.lineage.forget()
   }

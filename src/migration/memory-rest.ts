@@ -14,8 +14,11 @@ export class MemoryRest {
   readonly #end = Promise.withResolvers<'complete'>()
   #isOver = false
   #channel: Channel | undefined
-  /** Answers already. */
-  #sender: RamSender
+  /** Answers already. Nothing while both sides have lost each other. */
+  #sender: RamSender | undefined
+  /** As of the last moment at which there was a sender; `bytesBefore`: of those before it. */
+  #counted = { bytesDone: 0, bytesTotal: 0, bytesSent: 0 }
+  #bytesBefore = 0
 
   constructor(machine: DepartingMachine, link: SourceLink, settings: SendSettings, sender: RamSender) {
     this.#machine = machine
@@ -33,14 +36,18 @@ export class MemoryRest {
       this.#channel?.send({ type: 'bye' })
     } finally {
       this.#isOver = true
-      this.#sender.close()
+      this.#hangUp()
       this.#channel?.close()
     }
   }
 
   get counters(): { readonly bytesDone: number; readonly bytesTotal: number; readonly bytesSent: number } {
+    if (this.#sender === undefined) return this.#counted
     const { pagesDone, pagesTotal, bytesSent } = this.#sender.counters()
-    return { bytesDone: pagesDone * imagePageBytes, bytesTotal: pagesTotal * imagePageBytes, bytesSent }
+    return {
+      ...{ bytesDone: pagesDone * imagePageBytes, bytesTotal: pagesTotal * imagePageBytes },
+      bytesSent: this.#bytesBefore + bytesSent,
+    }
   }
 
   /** The destination says that it has it. */
@@ -59,13 +66,13 @@ export class MemoryRest {
   async #serve(channel: Channel | undefined): Promise<'complete' | ConnectionLost | undefined> {
     this.#channel = channel
     if (channel === undefined) return undefined
-    this.#sender.sendRest().catch(() => channel.close())
+    this.#sender?.sendRest().catch(() => channel.close())
     return await Promise.race([this.#end.promise, channel.lost])
   }
 
   /** Nothing but a person gives it up. */
   async #meet(): Promise<Channel | undefined> {
-    this.#sender.close()
+    this.#hangUp()
     const met = this.#link.reconnect(() => !this.#isOver)
     const channel = await Promise.race([met, this.#end.promise])
     if (channel === 'complete' || channel === undefined) return undefined
@@ -89,9 +96,16 @@ export class MemoryRest {
     const missing = decodePages(answer.pages, pages)
     const never = new AbortController().signal
     const sockets = await this.#link.openMemory(never)
+    this.#bytesBefore = this.#counted.bytesSent
     this.#sender = this.#machine.ram.createSender({ sockets, stallMs: peerTimeoutMs, deltaBytes: 0, bytesPerSecond })
     this.#sender.answer(await this.#link.openFaults(never), 0, missing)
     this.#listen(channel)
+  }
+
+  #hangUp(): void {
+    this.#counted = this.counters
+    this.#sender?.close()
+    this.#sender = undefined
   }
 
   #listen(channel: Channel): void {

@@ -242,6 +242,7 @@ export class MigrationSource {
   #complete(): void {
     if (this.#sender === undefined) return
     this.#phase = 'completing'
+    this.#copy?.release()
     this.#rest = new MemoryRest(this.#machine, this.#link, this.#settings, this.#sender)
     const run = async () => {
       try {

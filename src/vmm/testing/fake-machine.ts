@@ -329,6 +329,7 @@ class FakeDevice implements Component {
 class FakeRamSender implements RamSender {
   readonly #sockets: Socket[]
   #answering: Socket | undefined
+  #isClosed = false
   readonly #step: () => Promise<void>
 
   constructor({ sockets }: RamSenderOptions, step: () => Promise<void>) {
@@ -359,6 +360,7 @@ class FakeRamSender implements RamSender {
   }
 
   counters() {
+    if (this.#isClosed) throw new Error('it is closed')
     return {
       ...{ pagesDone: 1, pagesTotal: 1, zeroPages: 0, samePages: 0, deltaPages: 0, wholePages: 1, bytesSent: ramBytes },
     }
@@ -372,6 +374,7 @@ class FakeRamSender implements RamSender {
   }
 
   close(): void {
+    this.#isClosed = true
     this.cut()
   }
 }
