@@ -93,6 +93,18 @@ test('a silent peer is gone, and one that has nothing to say is not', async t =>
   right.close()
 })
 
+test('a peer is not gone because this side stood still', async t => {
+  const patienceMs = 200
+  const [one, other] = await socketPair()
+  const [left, right] = [new Channel(one, { peerTimeoutMs: patienceMs }), new Channel(other, { peerTimeoutMs })]
+  await new Promise(resolve => setImmediate(resolve))
+  right.send({ type: 'bye' })
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 3 * patienceMs)
+  t.deepEqual(await left.receive(), { type: 'bye' })
+  left.close()
+  right.close()
+})
+
 test('what no peer writes is the end, and says what was wrong', async t => {
   const bye = pack({ type: 'bye' })
   const wrong: readonly (readonly [Uint8Array, RegExp])[] = [
