@@ -1,6 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { portable } from '../config/settle.ts'
 import { withoutDefaults } from '../config/without-defaults.ts'
+import { abortable } from '../util/abortable.ts'
 import { reasonOf } from '../util/errors.ts'
 import type { MigrationAddress } from './addresses.ts'
 import { Channel } from './channel.ts'
@@ -44,7 +45,7 @@ export class SourceLink {
       ...{ type: 'hello', protocol: { ...protocol }, software, features },
       ...{ architecture: process.arch, schemas: newestVersions(schemas) },
     })
-    const welcome = await answerOf(channel, 'welcome', signal)
+    const welcome = await abortable(channel.expect('welcome'), signal)
     refuseOld(machine, welcome.schemas)
     const { config, ram } = machine
     channel.send({
@@ -52,7 +53,7 @@ export class SourceLink {
       ranges: ram.ranges.map(({ guestAddress, sizeBytes }) => ({ guestAddress, sizeBytes })),
       ...{ connections: this.#settings.connections },
     })
-    const { records } = await answerOf(channel, 'accepted', signal)
+    const { records } = await abortable(channel.expect('accepted'), signal)
     channel.trust()
     await rehearse(machine, records)
   }
@@ -102,17 +103,5 @@ async function rehearse({ components }: DepartingMachine, records: Uint8Array): 
     await rehearseSave(components, records)
   } catch (cause) {
     throw migrationError(`the destination cannot take it: ${reasonOf(cause)}`, cause)
-  }
-}
-
-async function answerOf<Type extends 'welcome' | 'accepted'>(channel: Channel, type: Type, signal: AbortSignal) {
-  const aborted = Promise.withResolvers<never>()
-  const onAbort = () => aborted.reject(signal.reason)
-  signal.addEventListener('abort', onAbort, { once: true })
-  try {
-    signal.throwIfAborted()
-    return await Promise.race([channel.expect(type), aborted.promise])
-  } finally {
-    signal.removeEventListener('abort', onAbort)
   }
 }

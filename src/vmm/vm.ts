@@ -19,22 +19,24 @@ import {
 } from '../machine/build.ts'
 import type { MigrationProgress, MigrationReport } from '../migration/progress.ts'
 import { Lineage } from '../snapshot/lineage.ts'
-import type { LiveReport } from '../snapshot/live.ts'
 import type { SnapshotProgress } from '../snapshot/progress.ts'
 import type { OpenSnapshot } from '../snapshot/read.ts'
 import type { SnapshotOptions } from '../snapshot/write.ts'
 import type { DeviceDescription } from '../state/component.ts'
 import { type ComponentInfo, type ComponentInspection, inspectComponent, listComponents } from '../state/inspect.ts'
+import { abortable } from '../util/abortable.ts'
 import { TsvmmError } from '../util/errors.ts'
-import { SerialQueue } from '../util/serial-queue.ts'
 import type { ArrivalOptions } from './arrival.ts'
 import type { MigrationOptions } from './departure.ts'
+import { EventRelay } from './event-relay.ts'
 import type { CloneOptions, ForkOptions } from './fork.ts'
 import { MachineConfig } from './machine-config.ts'
 import { type RelocatableVm, Relocation } from './relocation.ts'
-import { judge, type VmRequest, type VmState } from './requests.ts'
+import { judge, type VmState } from './requests.ts'
 import type { RestoreOptions } from './restore.ts'
-import type { SnapshotReport, VmEvents, VmExit } from './vm-events.ts'
+import { RunControl } from './run-control.ts'
+import { Saving } from './saving.ts'
+import type { VmEvents, VmExit } from './vm-events.ts'
 
 export interface VmOptions {
   /** Aborting it stops the machine as shutdown() does. */
@@ -56,16 +58,11 @@ export interface WaitOptions {
 export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
   readonly #config: MachineConfig
   readonly #machine: BuiltMachine
-  readonly #requests = new SerialQueue()
+  readonly #control: RunControl
   readonly #exited = Promise.withResolvers<VmExit>()
   readonly #lineage: Lineage
-  /** Aborted, with the reason, when pages of its memory cannot be had any more. */
-  readonly #loss = new AbortController()
-  #progress: SnapshotProgress | undefined
+  readonly #saving: Saving
   readonly #relocation: Relocation
-  #state: VmState
-  /** Whether a reset by the guest itself waits or is carried out. */
-  #isResetting = false
 
   /** Throws TsvmmError naming the flag or field that is wrong; nothing is left open then. */
   static create(config: VmConfigInput, options: VmOptions = {}): Promise<Vm> {
@@ -167,59 +164,51 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
   ): Promise<Vm> {
     options.signal?.throwIfAborted()
     const parsed = settled(parseVmConfig(config))
-    // The machine reports to the Vm that is made from it, so the events are bound in two steps.
-    const events: { target?: MachineEvents; lost?: TsvmmError } = {}
-    const machine = await build(
-      parsed,
-      {
-        powerOff: () => events.target?.powerOff(),
-        reset: () => events.target?.reset(),
-        crash: (error, report) => events.target?.crash(error, report),
-        memoryLost: error => {
-          if (events.target === undefined) events.lost = error
-          else events.target.memoryLost(error)
-        },
-        debugCode: (code, elapsedSeconds) => events.target?.debugCode(code, elapsedSeconds),
-        needsReset: (device, reason) => events.target?.needsReset(device, reason),
-        deviceRemoved: id => events.target?.deviceRemoved(id),
-        diskFault: (device, reason) => events.target?.diskFault(device, reason),
-        quit: () => events.target?.quit(),
-      },
-      options.kvmPath === undefined ? {} : { kvmPath: options.kvmPath },
-    )
-    if (events.lost !== undefined) {
+    const relay = new EventRelay()
+    const machine = await build(parsed, relay, options.kvmPath === undefined ? {} : { kvmPath: options.kvmPath })
+    if (relay.lost !== undefined) {
       await machine.components.close()
-      throw events.lost
+      throw relay.lost
     }
     const vm = new Vm(parsed, machine, state, shown)
-    events.target = {
-      powerOff: () => vm.#end({ kind: 'power-off' }),
-      reset: () => vm.#rebootItself(),
-      crash: (error, report) => vm.#end({ kind: 'crash', error, report }),
-      memoryLost: error => vm.#lose(error),
-      debugCode: (code, elapsedSeconds) => vm.emit('debug-code', code, elapsedSeconds),
-      needsReset: (device, reason) => {
-        // Of a machine without memory every device finds something wrong.
-        if (!vm.#loss.signal.aborted) vm.emit('needs-reset', device, reason)
-      },
-      deviceRemoved: id => {
-        vm.#relocation.cancel(new TsvmmError('ERR_MIGRATION', { reason: `${id} was removed meanwhile` }))
-        vm.#config.remove(id)
-        vm.emit('device-removed', id)
-      },
-      diskFault: (device, reason) => vm.emit('disk-fault', device, reason),
-      quit: () => vm.#end({ kind: 'stopped' }),
-    }
+    relay.bind(vm.#machineEvents())
     vm.#stopOnAbort(options.signal)
     return vm
+  }
+
+  #machineEvents(): MachineEvents {
+    return {
+      powerOff: () => this.#end({ kind: 'power-off' }),
+      reset: () => this.#rebootItself(),
+      crash: (error, report) => this.#end({ kind: 'crash', error, report }),
+      memoryLost: error => this.#lose(error),
+      debugCode: (code, elapsedSeconds) => this.emit('debug-code', code, elapsedSeconds),
+      needsReset: (device, reason) => {
+        // Of a machine without memory every device finds something wrong.
+        if (!this.#control.loss.aborted) this.emit('needs-reset', device, reason)
+      },
+      deviceRemoved: id => {
+        this.#relocation.cancel(new TsvmmError('ERR_MIGRATION', { reason: `${id} was removed meanwhile` }))
+        this.#config.remove(id)
+        this.emit('device-removed', id)
+      },
+      diskFault: (device, reason) => this.emit('disk-fault', device, reason),
+      quit: () => this.#end({ kind: 'stopped' }),
+    }
   }
 
   private constructor(config: VmConfig, machine: BuiltMachine, state: VmState, shown: string | undefined) {
     super()
     this.#lineage = new Lineage(machine.ram.dirtyPages, shown)
-    this.#state = state
+    this.#control = new RunControl(state, machine.components, () => this.#relocation)
     this.#config = new MachineConfig(config)
     this.#machine = machine
+    this.#saving = new Saving({
+      ...{ events: this, machine, lineage: this.#lineage, loss: this.#control.loss },
+      config: () => this.config,
+      isRunning: () => this.state === 'running',
+      whilePaused: action => this.#control.whilePaused(action),
+    })
     this.#relocation = new Relocation(this.#relocatable(), state === 'moving')
   }
 
@@ -231,7 +220,7 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
   }
 
   get state(): VmState {
-    return this.#state
+    return this.#control.state
   }
 
   /** With all that was chosen for the machine when it was made, and the devices that it has now. */
@@ -245,29 +234,27 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
   }
 
   boot(): Promise<void> {
-    return this.#request('boot', async () => {
+    return this.#control.request('boot', async () => {
       await this.#machine.load()
       this.emit('loaded')
-      await this.#go()
-      this.#state = 'running'
+      await this.#control.go()
       this.emit('booted')
     })
   }
 
   pause(): Promise<void> {
-    return this.#request('pause', async () => {
+    return this.#control.request('pause', async () => {
       this.emit('pausing')
-      await this.#park()
-      this.#state = 'paused'
+      await this.#control.park()
+      this.#control.state = 'paused'
       this.emit('paused')
     })
   }
 
   resume(): Promise<void> {
-    return this.#request('resume', async () => {
+    return this.#control.request('resume', async () => {
       this.emit('resuming')
-      await this.#go()
-      this.#state = 'running'
+      await this.#control.go()
       this.emit('resumed')
     })
   }
@@ -277,33 +264,33 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
    * longer be loaded the machine ends: what ran before is gone by then.
    */
   reboot(): Promise<void> {
-    return this.#request('reboot', async () => {
+    return this.#control.request('reboot', async () => {
       this.emit('rebooting')
-      await this.#park()
+      await this.#control.park()
       try {
         await this.#machine.hotplug.finishRemovals()
         this.#machine.components.reset()
         await this.#machine.load()
-        this.#loss.signal.throwIfAborted()
+        this.#control.loss.throwIfAborted()
         this.#machine.components.resume()
       } catch (cause) {
         const error = new TsvmmError('ERR_VM_CRASHED', { reason: 'its reboot failed' }, { cause })
         this.#end({ kind: 'crash', error, report: '' })
         throw cause
       }
-      this.#state = 'running'
+      this.#control.state = 'running'
       this.emit('rebooted')
     })
   }
 
   /** Presses the power button: what happens then is up to the guest. */
   powerButton(): Promise<void> {
-    return this.#request('power-button', () => this.#machine.pressPowerButton())
+    return this.#control.request('power-button', () => this.#machine.pressPowerButton())
   }
 
   /** A non-maskable interrupt to every vCPU. */
   nmi(): Promise<void> {
-    return this.#request('nmi', () => this.#machine.injectNmi())
+    return this.#control.request('nmi', () => this.#machine.injectNmi())
   }
 
   /**
@@ -324,10 +311,10 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
    * has not given up by its next reset is gone then. Throws ERR_DEVICE_UNKNOWN and ERR_DEVICE_FIXED.
    */
   removeDevice(id: string): Promise<void> {
-    return this.#request('remove-device', async () => {
+    return this.#control.request('remove-device', async () => {
       this.#machine.hotplug.remove(id)
       // Before it boots there is nobody to ask.
-      if (this.#state === 'created') await this.#machine.hotplug.finishRemovals()
+      if (this.state === 'created') await this.#machine.hotplug.finishRemovals()
     })
   }
 
@@ -336,11 +323,11 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
    * host cannot.
    */
   resizeDisk(id: string, sizeBytes: number): Promise<void> {
-    return this.#request('resize-disk', () => this.#machine.hotplug.resize(id, sizeBytes))
+    return this.#control.request('resize-disk', () => this.#machine.hotplug.resize(id, sizeBytes))
   }
 
   #addDevice(list: DeviceList, input: unknown): Promise<DevicePlace> {
-    return this.#find('add-device', async () => {
+    return this.#control.find('add-device', async () => {
       const device = this.#config.plan(list, input)
       const place = await this.#machine.hotplug.add(device)
       this.#config.add(device)
@@ -409,101 +396,37 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
     return {
       ...{ events: this, machine: this.#machine, lineage: this.#lineage },
       config: () => this.config,
-      isPaused: () => this.#state === 'paused',
-      begin: action => this.#request('send-migration', action),
-      leave: async () => {
-        let isPaused: boolean | undefined
-        while (isPaused === undefined) isPaused = await this.#requests.run(() => this.#leave())
-        return isPaused
-      },
-      stay: isPaused => this.#requests.run(() => this.#stay(isPaused)),
+      isPaused: () => this.state === 'paused',
+      begin: action => this.#control.request('send-migration', action),
+      leave: () => this.#control.leave(),
+      stay: isPaused => this.#control.stay(isPaused),
       lose: error => this.#lose(error),
       end: isPreserved =>
-        this.#requests.run(async () => {
-          if (isPreserved) this.#state = 'paused'
+        this.#control.inTurn(async () => {
+          if (isPreserved) this.#control.state = 'paused'
           else await this.#close({ kind: 'moved' })
         }),
     }
   }
 
-  /** Returns whether it was paused; nothing where its guest is to be reset first, which nobody would know of elsewhere. */
-  async #leave(): Promise<boolean | undefined> {
-    if (judge('pause', this.#state) === 'deny') {
-      throw new TsvmmError('ERR_VM_STATE', { operation: 'send-migration', state: this.#state })
-    }
-    const isPaused = this.#state === 'paused'
-    if (!isPaused) await this.#park()
-    if (this.#isResetting) {
-      if (!isPaused) await this.#go()
-      return undefined
-    }
-    this.#state = 'moving'
-    return isPaused
-  }
-
   #lose(error: TsvmmError): void {
-    this.#loss.abort(error)
+    this.#control.lose(error)
     this.#end({ kind: 'crash', error, report: '' })
   }
 
-  async #stay(isPaused: boolean): Promise<void> {
-    if (this.#state !== 'moving') return
-    this.#state = 'paused'
-    if (isPaused) return
-    await this.#go()
-    this.#state = 'running'
-  }
-
-  /** `meanwhile` runs while the machine stands still. */
   #save(path: string, options: SnapshotOptions, meanwhile = async () => {}): Promise<void> {
-    return this.#request('snapshot', async () => {
-      const { saveMachine } = await import('../snapshot/save.ts')
-      this.emit('snapshotting')
-      const { components, ram } = this.#machine
-      let report: SnapshotReport = {}
-      const source = {
-        ...{ components: components.components, ram, lineage: this.#lineage },
-        describeConfig: () => this.config,
-        describeCpu: () => this.#machine.describeCpu(),
-        onProgress: (progress: SnapshotProgress) => this.#tellProgress(progress),
-        onLive: (live: LiveReport) => {
-          report = { ...report, live }
-        },
-        whilePaused: async <T>(action: () => Promise<T>) => {
-          const [runs, start] = [this.#state === 'running', performance.now()]
-          const result = await this.#whilePaused(async () => {
-            const saved = await action()
-            await meanwhile()
-            return saved
-          })
-          if (runs) report = { ...report, pausedMs: performance.now() - start }
-          return result
-        },
-      }
-      const { signal = this.#loss.signal } = options
-      try {
-        await saveMachine(source, path, { ...options, signal: AbortSignal.any([signal, this.#loss.signal]) })
-      } finally {
-        this.#progress = undefined
-      }
-      this.emit('snapshotted', report)
-    })
-  }
-
-  #tellProgress(progress: SnapshotProgress): void {
-    this.#progress = progress
-    this.emit('snapshot-progress', progress)
+    return this.#control.request('snapshot', () => this.#saving.save(path, options, meanwhile))
   }
 
   /** How much of its memory is saved, while that is under way. */
   get snapshotProgress(): SnapshotProgress | undefined {
-    return this.#progress
+    return this.#saving.progress
   }
 
   /** The components of the machine, whose states can be inspected. Throws ERR_VM_STATE where it has not begun or has ended. */
   components(): readonly ComponentInfo[] {
-    if (judge('inspect', this.#state) === 'deny') {
-      throw new TsvmmError('ERR_VM_STATE', { operation: 'inspect', state: this.#state })
+    if (judge('inspect', this.state) === 'deny') {
+      throw new TsvmmError('ERR_VM_STATE', { operation: 'inspect', state: this.state })
     }
     return listComponents(this.#machine.components.components)
   }
@@ -514,27 +437,20 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
    */
   inspect(name: string): Promise<ComponentInspection> {
     const { components } = this.#machine.components
-    return this.#find('inspect', () => this.#whilePaused(async () => inspectComponent(components, name)))
+    return this.#control.find('inspect', () =>
+      this.#control.whilePaused(async () => inspectComponent(components, name)),
+    )
   }
 
   /** Cuts the power and gives back every host resource. */
   shutdown(): Promise<void> {
-    return this.#request('shutdown', () => this.#close({ kind: 'stopped' }))
+    return this.#control.request('shutdown', () => this.#close({ kind: 'stopped' }))
   }
 
   /** Resolves when the machine has ended and all host resources are given back. */
   async wait(options: WaitOptions = {}): Promise<VmExit> {
     const { signal } = options
-    if (signal === undefined) return this.#exited.promise
-    signal.throwIfAborted()
-    const aborted = Promise.withResolvers<never>()
-    const onAbort = () => aborted.reject(signal.reason)
-    signal.addEventListener('abort', onAbort, { once: true })
-    try {
-      return await Promise.race([this.#exited.promise, aborted.promise])
-    } finally {
-      signal.removeEventListener('abort', onAbort)
-    }
+    return await (signal === undefined ? this.#exited.promise : abortable(this.#exited.promise, signal))
   }
 
   /** As shutdown(), whatever the state. Idempotent. */
@@ -556,92 +472,35 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
     return this.#machine.exitCounters()
   }
 
-  #request(request: VmRequest, action: () => Promise<void> | void): Promise<void> {
-    return this.#requests.run(async () => {
-      switch (judge(request, this.#state, this.#relocation.isUnderWay)) {
-        case 'already':
-          return
-        case 'deny': {
-          const isOnlyThat = judge(request, this.#state) === 'accept'
-          throw new TsvmmError('ERR_VM_STATE', { operation: request, state: isOnlyThat ? 'being moved' : this.#state })
-        }
-        case 'accept':
-          await action()
-      }
-    })
-  }
-
-  /** As #request, of one that is never needless and has a result. */
-  async #find<T>(request: VmRequest, action: () => Promise<T>): Promise<T> {
-    const found = Promise.withResolvers<T>()
-    await this.#request(request, async () => found.resolve(await action()))
-    return found.promise
-  }
-
-  /** All components come to rest, or all go on. */
-  async #park(): Promise<void> {
-    try {
-      await this.#machine.components.pause()
-    } catch (error) {
-      if (this.#state === 'running') this.#machine.components.resume()
-      throw error
-    }
-  }
-
-  async #whilePaused<T>(action: () => Promise<T>): Promise<T> {
-    if (this.#state !== 'running') return await action()
-    await this.#park()
-    // Where it cannot go on it stays what it is then: paused.
-    this.#state = 'paused'
-    try {
-      return await action()
-    } finally {
-      await this.#go()
-      this.#state = 'running'
-    }
-  }
-
-  /** All components go on, or all stay at rest. */
-  async #go(): Promise<void> {
-    this.#loss.signal.throwIfAborted()
-    await this.#relocation.claim()
-    try {
-      this.#machine.components.resume()
-    } catch (error) {
-      await this.#machine.components.pause()
-      throw error
-    }
-  }
-
   /**
    * The guest asked for it from inside a trap, which must be answered before its vCPU can be parked. It goes on until then,
    * and tries its next way to reset: that is the same reboot still.
    */
   #rebootItself(): void {
-    if (this.#isResetting) return
-    this.#isResetting = true
+    if (this.#control.isResetting) return
+    this.#control.isResetting = true
     this.reboot()
       .catch((cause: unknown) => {
-        if (this.#state === 'shutdown') return
+        if (this.state === 'shutdown') return
         const error = new TsvmmError('ERR_VM_CRASHED', { reason: 'its reboot failed' }, { cause })
         this.#end({ kind: 'crash', error, report: '' })
       })
       .finally(() => {
-        this.#isResetting = false
+        this.#control.isResetting = false
       })
   }
 
   #end(exit: VmExit): void {
-    this.#requests
-      .run(async () => {
-        if (this.#state !== 'shutdown') await this.#close(exit)
+    this.#control
+      .inTurn(async () => {
+        if (this.state !== 'shutdown') await this.#close(exit)
       })
       // wait() has told the exit already; what failed to close must not pass unseen.
       .catch((error: unknown) => process.emitWarning(error instanceof Error ? error : String(error)))
   }
 
   async #close(exit: VmExit): Promise<void> {
-    this.#state = 'shutdown'
+    this.#control.state = 'shutdown'
     this.#relocation.abandon()
     try {
       await this.#machine.components.close()
