@@ -6,24 +6,19 @@ import type { MigrationProgress } from '../migration/progress.ts'
 import type { SnapshotProgress } from '../snapshot/progress.ts'
 import type { SnapshotOptions } from '../snapshot/write.ts'
 import type { ComponentInfo, ComponentInspection } from '../state/inspect.ts'
-import { reasonOf, TsvmmError } from '../util/errors.ts'
+import { TsvmmError } from '../util/errors.ts'
 import { SerialQueue } from '../util/serial-queue.ts'
 import type { ArrivalOptions } from './arrival.ts'
-import type { MigrationOptions, Undecided } from './departure.ts'
+import type { MigrationOptions } from './departure.ts'
 import { withDevice, withoutDevice } from './device-lists.ts'
+import { IncomingMigration } from './incoming-migration.ts'
+import { monitor, type VmmEvent } from './monitor-events.ts'
 import { type HandedDescriptors, OwnedDescriptors } from './owned-descriptors.ts'
 import { judgeVmm, type VmmRequest, type VmmState } from './requests.ts'
 import type { RestoreOptions } from './restore.ts'
 import { Vm, type VmOptions } from './vm.ts'
 import type { VmExit } from './vm-events.ts'
 import { type VmInfo, vmCounters, vmInfo } from './vm-info.ts'
-
-/** What monitors are told; the names are Cloud Hypervisor's. */
-export interface VmmEvent {
-  readonly source: 'vmm' | 'vm'
-  readonly event: string
-  readonly properties?: Readonly<Record<string, string>>
-}
 
 export interface VmmEvents {
   event: [VmmEvent]
@@ -70,10 +65,7 @@ export class Vmm extends EventEmitter<VmmEvents> implements AsyncDisposable {
   #leaving: Vm | undefined
   #closing: Promise<void> | undefined
   readonly #descriptors = new OwnedDescriptors()
-  /** Gives up the wait for a machine from another host. */
-  #receiving: AbortController | undefined
-  /** A migration of which it is not known which side has the machine. */
-  #undecided: Undecided | undefined
+  readonly #incoming = new IncomingMigration((event, properties) => this.#tell('vm', event, properties))
 
   constructor(options: VmmOptions = {}) {
     super()
@@ -81,7 +73,7 @@ export class Vmm extends EventEmitter<VmmEvents> implements AsyncDisposable {
   }
 
   get state(): VmmState {
-    if (this.#receiving !== undefined) return 'receiving'
+    if (this.#incoming.isUnderWay) return 'receiving'
     if (this.#config === undefined) return 'absent'
     const state = this.#vm?.state
     return state === 'running' || state === 'paused' || state === 'moving' ? state : 'created'
@@ -241,45 +233,18 @@ export class Vmm extends EventEmitter<VmmEvents> implements AsyncDisposable {
   /** Waits for a machine from another host. Throws ERR_MIGRATION where nothing comes of it: there is none then. */
   async receiveMigration(url: string, options: Omit<ArrivalOptions, 'signal'> = {}): Promise<void> {
     this.#refuse('receive-migration')
-    const receiving = new AbortController()
-    this.#receiving = receiving
-    try {
-      const vm = await this.#receive(url, options, AbortSignal.any([receiving.signal, this.#stop.signal]))
-      this.#config = vm.config
-      this.#given = vm.config
+    const { kvmPath, receiveVm = Vm.receiveMigration } = this.#options
+    const adopt = (vm: Vm) => {
       this.#follow(vm)
       this.emit('built', vm)
-      this.#tell('vm', 'migration-receive-finished')
-    } catch (error) {
-      this.#tell('vm', 'migration-receive-failed', { reason: reasonOf(error) })
-      throw error
-    } finally {
-      this.#receiving = undefined
-      this.#undecided = undefined
     }
-  }
-
-  #receive(url: string, options: ArrivalOptions, signal: AbortSignal): Promise<Vm> {
-    const { kvmPath, receiveVm = Vm.receiveMigration } = this.#options
-    return receiveVm(url, {
-      ...options,
-      ...(kvmPath === undefined ? {} : { kvmPath }),
-      signal,
-      onListening: address => {
-        this.#tell('vm', 'migration-receive-ready', { url: address })
-        options.onListening?.(address)
-      },
-      onStarted: id => this.#tell('vm', 'migration-receive-started', { id }),
-      onDoubt: (undecided, reason) => {
-        this.#undecided = undecided
-        this.#tell('vm', 'migration-in-doubt', { id: undecided.id, reason })
-      },
-    })
+    const receive = (each: ArrivalOptions) => receiveVm(url, { ...each, ...(kvmPath === undefined ? {} : { kvmPath }) })
+    await this.#incoming.run(receive, adopt, { ...options, signal: this.#stop.signal })
   }
 
   /** Without effect once the machine may be on the other side. */
   cancelMigration(): void {
-    this.#receiving?.abort(new TsvmmError('ERR_ABORTED', { operation: 'receive-migration' }))
+    this.#incoming.cancel()
     this.#vm?.cancelMigration()
   }
 
@@ -293,7 +258,8 @@ export class Vmm extends EventEmitter<VmmEvents> implements AsyncDisposable {
    * other one has not got it and never will, `discard` where it has. Throws ERR_MIGRATION_UNKNOWN.
    */
   async resolveMigration(id: string, decision: 'keep' | 'discard'): Promise<void> {
-    if (this.#undecided?.id === id) return await this.#undecided.decide(decision)
+    const undecided = this.#incoming.undecided(id)
+    if (undecided !== undefined) return await undecided.decide(decision)
     if (this.#vm?.migrationProgress?.id === id) return await this.#vm.resolveMigration(decision)
     throw new TsvmmError('ERR_MIGRATION_UNKNOWN', { id })
   }
@@ -350,21 +316,17 @@ export class Vmm extends EventEmitter<VmmEvents> implements AsyncDisposable {
 
   #change(request: VmmRequest, action: () => Promise<void> | void): Promise<void> {
     return this.#changes.run(async () => {
-      if (this.isClosing) throw new TsvmmError('ERR_ABORTED', { operation: request })
-      const verdict = judgeVmm(request, this.state)
-      if (verdict === 'already') return
-      if (verdict === 'deny') throw new TsvmmError('ERR_VM_STATE', { operation: request, state: this.state })
-      if (verdict !== 'accept') throw new TsvmmError(verdict, {})
+      if (this.#refuse(request) === 'already') return
       await action()
     })
   }
 
   /** Throws what there is to be said of a request that does not fit. */
-  #refuse(request: VmmRequest, details = {}): 'accept' | 'already' {
+  #refuse(request: VmmRequest): 'accept' | 'already' {
     if (this.isClosing) throw new TsvmmError('ERR_ABORTED', { operation: request })
     const verdict = judgeVmm(request, this.state)
     if (verdict === 'deny') throw new TsvmmError('ERR_VM_STATE', { operation: request, state: this.state })
-    if (verdict !== 'accept' && verdict !== 'already') throw new TsvmmError(verdict, details)
+    if (verdict !== 'accept' && verdict !== 'already') throw new TsvmmError(verdict, {})
     return verdict
   }
 
@@ -397,33 +359,9 @@ export class Vmm extends EventEmitter<VmmEvents> implements AsyncDisposable {
   #follow(vm: Vm): void {
     this.#vm = vm
     this.#adoptConfig(vm)
-    vm.on('device-added', ({ id, pciAddress }) => {
-      this.#adoptConfig(vm)
-      this.#tell('vm', 'device-added', { id, bdf: pciAddress })
-    })
-    vm.on('device-removed', id => {
-      this.#adoptConfig(vm)
-      this.#tell('vm', 'device-removed', { id })
-    })
-    for (const event of [
-      'booted',
-      'pausing',
-      'paused',
-      'resuming',
-      'resumed',
-      'rebooting',
-      'rebooted',
-      'snapshotting',
-      'snapshotted',
-      'migration-started',
-    ] as const) {
-      vm.on(event, () => this.#tell('vm', event))
-    }
-    vm.on('snapshot-progress', ({ bytesDone, bytesTotal, bytesWritten }) => {
-      const counted = { bytes_done: bytesDone, bytes_total: bytesTotal, bytes_written: bytesWritten }
-      this.#tell('vm', 'snapshot-progress', inWords(counted))
-    })
-    this.#followMigration(vm)
+    vm.on('device-added', () => this.#adoptConfig(vm))
+    vm.on('device-removed', () => this.#adoptConfig(vm))
+    monitor(vm, (event, properties) => this.#tell('vm', event, properties))
     vm.once('exit', exit => this.#onExit(vm, exit))
   }
 
@@ -433,24 +371,6 @@ export class Vmm extends EventEmitter<VmmEvents> implements AsyncDisposable {
     this.#config = vm.config
     this.#given = vm.config
     this.#descriptors.keepFor(vm.config)
-  }
-
-  /** The guest powered off or crashed, or the person at the terminal asked for the end. */
-  #followMigration(vm: Vm): void {
-    let passes = 0
-    vm.on('migration-progress', progress => {
-      // Once each, as Cloud Hypervisor does.
-      if (progress.passes === passes) return
-      passes = progress.passes
-      this.#tell('vm', 'migration-memory-iteration', inWords({ iteration: passes, bytes_total: progress.bytesTotal }))
-    })
-    vm.on('migration-finished', ({ downtimeMs, totalMs, bytesSent }) => {
-      const counted = { downtime_ms: Math.ceil(downtimeMs), total_ms: Math.ceil(totalMs), bytes_sent: bytesSent }
-      this.#tell('vm', 'migration-finished', inWords(counted))
-    })
-    vm.on('migration-completed', () => this.#tell('vm', 'postcopy-migration-completed'))
-    vm.on('migration-failed', reason => this.#tell('vm', 'migration-failed', { reason: reasonOf(reason) }))
-    vm.on('migration-in-doubt', (id, reason) => this.#tell('vm', 'migration-in-doubt', { id, reason }))
   }
 
   /** The guest powered off or crashed, the person at the terminal asked for the end, or another host has it. */
@@ -483,11 +403,6 @@ export class Vmm extends EventEmitter<VmmEvents> implements AsyncDisposable {
     if (this.#vm === undefined) throw new TsvmmError('ERR_VM_NOT_RUNNING', {})
     return this.#vm
   }
-}
-
-/** Properties of events are texts. */
-function inWords(numbers: Readonly<Record<string, number>>): Record<string, string> {
-  return Object.fromEntries(Object.entries(numbers).map(([name, value]) => [name, String(value)]))
 }
 
 /** What fails while something else is being reported. */
