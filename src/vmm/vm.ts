@@ -29,6 +29,7 @@ import { TsvmmError } from '../util/errors.ts'
 import type { ArrivalOptions } from './arrival.ts'
 import type { MigrationOptions } from './departure.ts'
 import { EventRelay } from './event-relay.ts'
+import { type EventsOptions, eventStream, type VmEvent, type VmEventName } from './event-stream.ts'
 import type { CloneOptions, ForkOptions } from './fork.ts'
 import { MachineConfig } from './machine-config.ts'
 import { type RelocatableVm, Relocation } from './relocation.ts'
@@ -231,6 +232,11 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
   /** Where clients find its pseudo terminals. */
   get terminals(): Terminals {
     return this.#machine.terminals
+  }
+
+  /** What happens to the machine from now on: `for await (const { name, args } of vm.events())`; ends when it has ended. */
+  events<Name extends VmEventName>(options: EventsOptions<Name> = {}): ReadableStream<VmEvent<Name>> {
+    return eventStream(this, this.#exited.promise, options)
   }
 
   boot(): Promise<void> {
