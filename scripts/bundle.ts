@@ -5,11 +5,12 @@ import { build } from 'esbuild'
 import { execa } from 'execa'
 import { builtinModules } from './lib/builtin-modules.ts'
 import { manualPage } from './lib/manual.ts'
+import { bundledNotices } from './lib/notices.ts'
 import { makeStartupSnapshot } from './lib/startup-snapshot.ts'
 
 /**
- * Bundles the program and the library into dist/, with the library's types, the manual page and the snapshot that the program
- * starts from.
+ * Bundles the program and the library into dist/, with the library's types, the manual page, the licences of what is bundled and
+ * the snapshot that the program starts from.
  * scripts/build-native comes first. `--if-changed` does nothing where the sources are those of the last time.
  */
 const root = new URL('..', import.meta.url).pathname
@@ -23,6 +24,7 @@ function sourcesKey(): string {
     'scripts/bundle.ts',
     'scripts/lib/builtin-modules.ts',
     'scripts/lib/manual.ts',
+    'scripts/lib/notices.ts',
     'scripts/lib/startup-snapshot.ts',
     'build/tsvmm',
     ...globSync('src/**/*.ts', { cwd: root }),
@@ -59,6 +61,7 @@ async function bundle(): Promise<void> {
     logLevel: 'warning',
   })
   chmodSync(`${root}dist/tsvmm.js`, 0o755)
+  writeFileSync(`${root}dist/NOTICES`, bundledNotices(root, Object.keys(metafile.inputs)))
   // Chunks are named by their content: those of earlier builds are nobody's any more.
   const made = new Set(Object.keys(metafile.outputs).map(path => basename(path)))
   for (const file of globSync('*.js', { cwd: `${root}dist` })) {

@@ -42,10 +42,11 @@ export class Kvm {
     this.#native = native
   }
 
-  /** Throws ERR_HYPERVISOR_OPEN naming the device and the cause. */
+  /** Throws ERR_ADDON, or ERR_HYPERVISOR_OPEN naming the device and the cause. */
   static open(path = '/dev/kvm'): Kvm {
+    const { Kvm: Device } = addon()
     try {
-      return new Kvm(new (addon().Kvm)(path))
+      return new Kvm(new Device(path))
     } catch (cause) {
       throw new TsvmmError('ERR_HYPERVISOR_OPEN', { path, reason: openReason(cause) }, { cause })
     }

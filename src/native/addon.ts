@@ -1,6 +1,6 @@
-import { existsSync } from 'node:fs'
-import { join } from 'node:path'
 import { bundleLocation } from '../util/bundle-location.ts'
+import { reasonOf, TsvmmError } from '../util/errors.ts'
+import { addonFile } from './addon-file.ts'
 import type {
   DescriptorListenerOptions,
   DescriptorSocketOptions,
@@ -387,9 +387,6 @@ export interface NativeTap {
 
 let loaded: Addon | undefined
 
-/** From the sources and from the bundle alike: the first of them that is there. */
-const places = ['../build/tsvmm.node', '../../build/tsvmm.node']
-
 /** The addon, loaded at first use. `TSVMM_ADDON` names another build of it. */
 export function addon(): Addon {
   loaded ??= load()
@@ -402,11 +399,13 @@ export function forgetAddon(): void {
 }
 
 function load(): Addon {
-  const wanted = process.env['TSVMM_ADDON']
-  const path = wanted ?? places.map(place => join(bundleLocation.folder, place)).find(each => existsSync(each))
-  if (path === undefined) throw new Error('the addon is not built: run scripts/build-native')
+  const path = process.env['TSVMM_ADDON'] ?? addonFile(bundleLocation.folder, process)
   const module: { exports: Partial<Addon> } = { exports: {} }
-  process.dlopen(module, path)
+  try {
+    process.dlopen(module, path)
+  } catch (cause) {
+    throw new TsvmmError('ERR_ADDON', { reason: reasonOf(cause) }, { cause })
+  }
   const { exports } = module
   if (!isAddon(exports)) throw new Error(`${path} is not the addon`)
   return exports

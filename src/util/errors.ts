@@ -6,6 +6,7 @@ const table = {
   ERR_USAGE: { template: '{message}', exitCode: 2 },
   ERR_OPTION_INVALID: { template: '{option}: {reason}', exitCode: 2 },
   ERR_CONFIG_INVALID: { template: '{option}: {reason}', exitCode: 1 },
+  ERR_ADDON: { template: 'native addon: {reason}', exitCode: 1 },
   ERR_HYPERVISOR_OPEN: { template: 'cannot open {path}: {reason}', exitCode: 1 },
   ERR_HYPERVISOR: { template: 'hypervisor: {operation}: {reason}', exitCode: 1 },
   ERR_KERNEL_OPEN: { template: '{option} {path}: {reason}', exitCode: 1 },
