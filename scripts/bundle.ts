@@ -79,5 +79,10 @@ if (process.argv.includes('--if-changed') && isUpToDate(key)) process.exit()
 mkdirSync(`${root}dist`, { recursive: true })
 rmSync(keyFile, { force: true })
 writeFileSync(`${root}dist/tsvmm.1`, manualPage(version))
-await Promise.all([bundle(), declareTypes(), makeStartupSnapshot({ root, version, node: process.execPath })])
+const { execPath: node } = process
+await Promise.all([
+  bundle(),
+  declareTypes(),
+  makeStartupSnapshot({ root, version, node, dist: `${root}dist`, nodeAtStart: node }),
+])
 writeFileSync(keyFile, key)

@@ -7,7 +7,9 @@ import { checkPortable } from './lib/portable.ts'
 const root = new URL('..', import.meta.url).pathname
 const folder = `${root}prebuilds/${process.platform}-${process.arch}`
 
-await execa('node', ['scripts/bundle.ts', '--if-changed'], { cwd: root, preferLocal: true, stdout: process.stderr })
+// Whoever packs at the same time waits, and finds it made.
+const bundle = [`${root}build`, 'node', 'scripts/bundle.ts', '--if-changed']
+await execa('flock', bundle, { cwd: root, preferLocal: true, stdout: process.stderr })
 await checkPortable(`${root}build/tsvmm.node`)
 mkdirSync(folder, { recursive: true })
 copyFileSync(`${root}build/tsvmm.node`, `${folder}/tsvmm.node.new`)

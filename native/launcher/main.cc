@@ -37,9 +37,9 @@ std::string own_folder() {
   return std::string(whole.substr(0, whole.rfind('/') + 1));
 }
 
-// Two lines: path and length.
-std::optional<Node> read_node(const std::string& file) {
-  const int fd = open(file.c_str(), O_RDONLY | O_CLOEXEC);
+// Two lines: path, which may be seen from this program's folder, and length.
+std::optional<Node> read_node(const std::string& folder) {
+  const int fd = open((folder + "startup.node").c_str(), O_RDONLY | O_CLOEXEC);
   if (fd < 0) return {};
   char text[PATH_MAX + 32];
   const auto length = read(fd, text, sizeof text - 1);
@@ -48,7 +48,9 @@ std::optional<Node> read_node(const std::string& file) {
   text[length] = '\0';
   auto* end = strchr(text, '\n');
   if (end == nullptr) return {};
-  return Node{std::string(text, end), static_cast<off_t>(strtoll(end + 1, nullptr, 10))};
+  const std::string path(text, end);
+  const auto size = static_cast<off_t>(strtoll(end + 1, nullptr, 10));
+  return Node{path.starts_with('/') ? path : folder + path, size};
 }
 
 // Versions and help need next to nothing of what a snapshot has.
@@ -73,7 +75,7 @@ int main(int argc, char** argv) {
   const auto folder = own_folder();
   const auto snapshot = folder + "startup.blob";
   const auto script = folder + "tsvmm.js";
-  const auto node = read_node(folder + "startup.node");
+  const auto node = read_node(folder);
   const bool has_node = node && node->is_there();
   if (has_node && !asks_little(argc, argv) && access(snapshot.c_str(), R_OK) == 0) {
     become(node->path.c_str(), {argv[0], "--snapshot-blob", snapshot.c_str(), "tsvmm"}, argc, argv);

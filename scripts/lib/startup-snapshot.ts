@@ -12,16 +12,20 @@ export interface StartupSnapshotOptions {
   readonly version: string
   /** The Node that the snapshot is made by, which is the only one that can start from it. */
   readonly node: string
+  /** Where all of it goes. */
+  readonly dist: string
+  /** Where the launcher finds that Node: a path, absolute or seen from `dist`. */
+  readonly nodeAtStart: string
 }
 
-/** Makes dist/tsvmm: the launcher, the snapshot that it starts from, and which Node that is of. */
-export async function makeStartupSnapshot({ root, version, node }: StartupSnapshotOptions): Promise<void> {
-  const dist = `${root}dist`
+/** Makes `dist`/tsvmm: the launcher, the snapshot that it starts from, and which Node that is of. */
+export async function makeStartupSnapshot(options: StartupSnapshotOptions): Promise<void> {
+  const { root, version, node, dist, nodeAtStart } = options
   await build({
     absWorkingDir: root,
     // One script without imports: all that a snapshot can be made of.
     entryPoints: { startup: 'src/cli/startup.ts' },
-    outdir: 'dist',
+    outdir: dist,
     outExtension: { '.js': '.cjs' },
     bundle: true,
     format: 'cjs',
@@ -38,7 +42,7 @@ export async function makeStartupSnapshot({ root, version, node }: StartupSnapsh
   using stage = rehearsalStage()
   await takeSnapshot({ node, script: `${dist}/startup.cjs`, args: stage.args, blob })
   rmSync(`${dist}/startup.cjs`)
-  writeFileSync(`${dist}/startup.node`, `${node}\n${statSync(node).size}\n`)
+  writeFileSync(`${dist}/startup.node`, `${nodeAtStart}\n${statSync(node).size}\n`)
   copyFileSync(`${root}build/tsvmm`, `${dist}/tsvmm.new`)
   chmodSync(`${dist}/tsvmm.new`, 0o755)
   renameSync(`${dist}/tsvmm.new`, `${dist}/tsvmm`)

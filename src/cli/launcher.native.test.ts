@@ -42,6 +42,12 @@ test('it starts from the snapshot, whatever name it has and wherever it is', asy
   t.is((await run(['--kernel', 'k', '--', 'x'], 'bin/cloud-hypervisor')).output, started)
 })
 
+test('the Node that it starts from may be beside it', async t => {
+  const { sizeBytes, describeNode, run } = aProgram(t)
+  describeNode(`own-node\n${sizeBytes}\n`)
+  t.is((await run(['a'])).output, 'own --snapshot-blob /startup.blob tsvmm a')
+})
+
 test('what needs no machine is not started from the snapshot', async t => {
   const { run } = aProgram(t)
   for (const flag of ['--version', '-V', '--help', '-h']) t.is((await run([flag])).output, `own /tsvmm.js ${flag}`)
