@@ -1,5 +1,6 @@
 import { execa } from 'execa'
 import { clangTidy } from './lib/clang-tidy.ts'
+import { checkDocuments } from './lib/docs/checks.ts'
 
 /** One check of the sources; returns what it found, '' for nothing. */
 interface Check {
@@ -21,6 +22,10 @@ const checks: readonly Check[] = [
   { name: 'format and lint', run: () => output('biome', ['ci', '--colors=off', '--error-on-warnings', '.']) },
   { name: 'types', run: () => output('tsc', ['-p', '.']) },
   { name: 'layers', run: () => output('depcruise', ['src']) },
+  {
+    name: 'documents',
+    run: async () => checkDocuments(new URL('..', import.meta.url).pathname).join('\n'),
+  },
   {
     name: 'native format',
     run: async () => output('clang-format', ['--dry-run', '--Werror', ...(await nativeSources())]),

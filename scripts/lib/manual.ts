@@ -17,7 +17,7 @@ export function manualPage(version: string): string {
       ...program
         .description()
         .split('\n')
-        .flatMap(each => ['.PP', escaped(each)]),
+        .flatMap((each, index) => [...(index === 0 ? [] : ['.PP']), escaped(each)]),
     ],
     ...['.SH OPTIONS', '.SS The machine', ...machineFlags.flatMap(flag)],
     ...['.SS The program', ...programFlags.flatMap(flag), ...otherOptions(program).flatMap(plainOption)],

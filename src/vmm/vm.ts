@@ -78,7 +78,7 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
     return Vm.restoreWith(buildMachine, path, options)
   }
 
-  /** As restore, on machines that `build` makes. */
+  /** As restore, on machines that `build` makes. @internal */
   static async restoreWith(build: MachineBuilder, path: string, options: RestoreOptions & VmOptions = {}): Promise<Vm> {
     options.signal?.throwIfAborted()
     // Loaded where they are needed: a boot does without them.
@@ -96,7 +96,7 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
     return Vm.cloneWith(buildMachine, path, count, options)
   }
 
-  /** As clone, on machines that `build` makes. */
+  /** As clone, on machines that `build` makes. @internal */
   static async cloneWith(
     build: MachineBuilder,
     path: string,
@@ -133,7 +133,7 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
     return Vm.receiveWith(buildMachine, url, options)
   }
 
-  /** As receiveMigration, of machines that `build` makes. */
+  /** As receiveMigration, of machines that `build` makes. @internal */
   static async receiveWith(
     build: MachineBuilder,
     url: string,
@@ -151,7 +151,7 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
     return arrived.vm
   }
 
-  /** As create, on machines that `build` makes. */
+  /** As create, on machines that `build` makes. @internal */
   static async createWith(build: MachineBuilder, config: VmConfigInput, options: VmOptions = {}): Promise<Vm> {
     return Vm.#make(build, config, options, 'created')
   }
@@ -359,7 +359,7 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
     return this.forkWith(buildMachine, count, options)
   }
 
-  /** As fork, on machines that `build` makes. */
+  /** As fork, on machines that `build` makes. @internal */
   async forkWith(build: MachineBuilder, count: number, options: ForkOptions & VmOptions = {}): Promise<Vm[]> {
     const { forkMachine } = await import('./fork.ts')
     const source = {
