@@ -1,4 +1,4 @@
-import { reasonOf, TsvmmError } from '../util/errors.ts'
+import { reasonsOf, TsvmmError } from '../util/errors.ts'
 
 /** An answer before it is written: no body is not the same as an empty one. */
 export interface Reply {
@@ -36,23 +36,10 @@ const statuses: Partial<Record<TsvmmError['code'], number>> = {
 
 /** The reply for what a request came to. `failure` says what could not be done. */
 export function errorReply(failure: string, error: unknown): Reply {
-  return refusalReply(statusOf(error), 'Error from API', failure, ...chainOf(error))
+  return refusalReply(statusOf(error), 'Error from API', failure, ...reasonsOf(error))
 }
 
 function statusOf(error: unknown): number {
   if (!(error instanceof TsvmmError)) return 500
   return error.details['conflict'] === undefined ? (statuses[error.code] ?? 500) : 409
-}
-
-/** Deeper chains than anybody reads. */
-const maximumDepth = 16
-
-function chainOf(error: unknown): string[] {
-  const reasons = [reasonOf(error)]
-  let cause = error instanceof Error ? error.cause : undefined
-  while (cause !== undefined && reasons.length < maximumDepth) {
-    reasons.push(reasonOf(cause))
-    cause = cause instanceof Error ? cause.cause : undefined
-  }
-  return reasons
 }

@@ -114,6 +114,7 @@ function addCard(
 }
 
 function knownConfig({ warn }: ApiContext, config: unknown): unknown {
+  if (typeof config !== 'object') throw new TsvmmError('ERR_API_REQUEST', { reason: 'the body is no object' })
   const known = withoutUnknown(config, path => warn(`vm.create: ${path} is unknown and was left out`))
   refuseDescriptorNumbers(known)
   return known

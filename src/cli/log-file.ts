@@ -1,6 +1,8 @@
 import { closeSync, constants, openSync, writeSync } from 'node:fs'
 import { reasonOf, TsvmmError } from '../util/errors.ts'
 import { Log, type LogLevel } from '../util/log.ts'
+import { standInLogForm } from './stand-in.ts'
+import { isStandIn } from './version.ts'
 
 /** -v is info, -vv and more debug. */
 const levels: readonly LogLevel[] = ['warn', 'info', 'debug']
@@ -12,14 +14,14 @@ export interface OpenLog extends Disposable {
 /** The program's log: on standard error, or appended to a file that only its owner may read. Throws ERR_OPTION_INVALID. */
 export function openLog(path: string | undefined, verbosity: number): OpenLog {
   const level = levels[Math.min(verbosity, levels.length - 1)] ?? 'warn'
-  const now = () => performance.now()
+  const options = { level, now: () => performance.now(), ...(isStandIn() ? { form: standInLogForm } : {}) }
   if (path === undefined) {
     const write = (line: string) => process.stderr.write(line)
-    return { log: new Log({ level, write, now }), [Symbol.dispose]() {} }
+    return { log: new Log({ ...options, write }), [Symbol.dispose]() {} }
   }
   const fd = open(path)
   return {
-    log: new Log({ level, write: line => append(fd, line), now }),
+    log: new Log({ ...options, write: line => append(fd, line) }),
     [Symbol.dispose]: () => closeSync(fd),
   }
 }

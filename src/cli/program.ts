@@ -1,10 +1,11 @@
 import { Command, CommanderError } from 'commander'
-import { reasonOf, TsvmmError } from '../util/errors.ts'
+import { reasonsOf, TsvmmError } from '../util/errors.ts'
 import { type ChosenCommand, type RemoteCommand, remoteCommands } from './commands.ts'
 import { addFlags, flagsAmong, helpOf, machineFlags, unsupportedFlag } from './flags.ts'
 import { hintFor } from './grammar.ts'
 import type { SnapshotTool } from './snapshot-tools.ts'
-import { invokedAs, versionText } from './version.ts'
+import { standInError } from './stand-in.ts'
+import { invokedAs, isStandIn, versionText } from './version.ts'
 
 /** A command that needs no machine, ready to be run; returns the exit code. */
 type ChosenTool = () => Promise<number>
@@ -202,12 +203,11 @@ function endOfParsing({ code, exitCode, message }: CommanderError, program: Comm
 
 /** One line; with -v also what caused it; with -vv, or if it should not have happened, where it comes from. */
 function report(error: unknown, verbosity: number): void {
-  console.error(`tsvmm: error: ${reasonOf(error)}`)
-  if (!(error instanceof Error)) return
-  if (verbosity > 0) {
-    for (let { cause } = error; cause instanceof Error; cause = cause.cause) {
-      console.error(`  caused by: ${reasonOf(cause)}`)
-    }
+  const [reason = '', ...causes] = reasonsOf(error)
+  if (isStandIn()) console.error(standInError([reason, ...causes]))
+  else {
+    console.error(`tsvmm: error: ${reason}`)
+    if (verbosity > 0) for (const cause of causes) console.error(`  caused by: ${cause}`)
   }
-  if (verbosity > 1 || !(error instanceof TsvmmError)) console.error(error.stack)
+  if (error instanceof Error && (verbosity > 1 || !(error instanceof TsvmmError))) console.error(error.stack)
 }

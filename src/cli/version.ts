@@ -13,10 +13,12 @@ export function invokedAs(): string {
   return basename(called).startsWith('node') ? (process.argv[1] ?? 'tsvmm') : called
 }
 
-/**
- * What `--version` prints. Invoked by the name `cloud-hypervisor` the first line is the one that clients of that program
- * parse.
- */
+/** Called by Cloud Hypervisor's name: what its clients read is written as it writes it. */
+export function isStandIn(name = invokedAs()): boolean {
+  return basename(name) === 'cloud-hypervisor'
+}
+
+/** What `--version` prints. Clients of Cloud Hypervisor parse the first line of it. */
 export function versionText(name: string): string {
-  return basename(name) === 'cloud-hypervisor' ? `cloud-hypervisor v${compatible}\n${ownVersion}` : ownVersion
+  return isStandIn(name) ? `cloud-hypervisor v${compatible}\n${ownVersion}` : ownVersion
 }

@@ -83,3 +83,17 @@ export function reasonOf(error: unknown): string {
   const system = /^E[A-Z0-9]+: (.*?), \w+( '.*')?$/.exec(firstLine)
   return system?.[1] ?? firstLine
 }
+
+/** Deeper chains than anybody reads. */
+const maximumDepth = 16
+
+/** What an unknown thrown value says, and what each of its causes does, the innermost last. */
+export function reasonsOf(error: unknown): string[] {
+  const reasons = [reasonOf(error)]
+  let cause = error instanceof Error ? error.cause : undefined
+  while (cause !== undefined && reasons.length < maximumDepth) {
+    reasons.push(reasonOf(cause))
+    cause = cause instanceof Error ? cause.cause : undefined
+  }
+  return reasons
+}

@@ -31,3 +31,11 @@ test('a message stays on its line', t => {
     ['tsvmm: 1.234568s: WARN: a b c\n'],
   )
 })
+
+test('one of several machines is named before what happens to it, whatever form a line has', t => {
+  const lines: string[] = []
+  const form = (seconds: string, level: LogLevel, message: string) => `${seconds} ${level}: ${message}`
+  const log = new Log({ level: 'info', write: line => lines.push(line), now: () => 1, form })
+  log.of('clone 1').warn('it runs')
+  t.deepEqual(lines, ['0.001000 warn: clone 1: it runs'])
+})
