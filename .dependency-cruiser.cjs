@@ -23,7 +23,7 @@ const layers = {
   migration: ['util', 'config', 'state', 'memory', 'native', 'machine', 'snapshot'],
   vmm: ['util', 'config', 'machine', 'hypervisor', 'state', 'memory', 'snapshot', 'migration', 'native'],
   api: ['util', 'config', 'snapshot', 'migration', 'vmm', 'native'],
-  cli: ['util', 'config', 'snapshot', 'migration', 'vmm', 'api'],
+  cli: ['util', 'config', 'backends', 'snapshot', 'migration', 'vmm', 'api'],
 }
 
 const forbidden = Object.entries(layers).map(([layer, allowed]) => ({

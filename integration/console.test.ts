@@ -2,11 +2,16 @@ import { closeSync, constants, openSync, readFileSync } from 'node:fs'
 import { connect } from 'node:net'
 import { ReadStream, WriteStream } from 'node:tty'
 import test from 'ava'
+import { execa } from 'execa'
 import { ApiClient } from './harness/api-client.ts'
 import { debianKernel } from './harness/artifacts.ts'
 import { GuestConsole } from './harness/guest-console.ts'
 import { TsvmmProcess } from './harness/tsvmm-process.ts'
 import { Workspace } from './harness/workspace.ts'
+
+const program = new URL('../dist/tsvmm', import.meta.url).pathname
+/** Its keys are looked through, as those of a terminal are. */
+const asPerson = { env: { TSVMM_TERMINAL: '1' }, reject: false, buffer: false } as const
 
 /** A small guest with a login on every console. Its kernel takes the port of the debug console for a serial one. */
 function flags(socket: string): string[] {
@@ -60,6 +65,19 @@ test.serial('pseudo terminals take logins and text, clients come and go, and a d
     t.is(await other.console.check('tty'), '/dev/hvc0')
     t.regex(readFileSync(debugLog, 'latin1'), /Linux version/)
   }
+  const machine = String(vm.pid)
+  const { stdout } = await execa(program, ['ps', '--json'])
+  t.like(JSON.parse(stdout), [
+    { pid: vm.pid, state: 'running', consoles: { serial: serialPath, console: consolePath } },
+  ])
+  {
+    const attached = execa(program, ['console', machine, '--port', 'console'], asPerson)
+    const seen = new GuestConsole(attached.stdout, attached.stdin)
+    seen.type('\n')
+    t.is(await seen.check('echo attached'), 'attached')
+    attached.stdin.write('\x01x')
+    t.is((await attached).exitCode, 0)
+  }
   using again = new TerminalClient(serialPath)
   t.is(await again.console.check('echo again'), 'again')
   await client.change('/vm.reboot')
@@ -77,11 +95,12 @@ test.serial('the serial port on a socket serves the newest client', async t => {
   const [socket, serialPath] = [workspace.path('api'), workspace.path('serial')]
   await using vm = new TsvmmProcess([...flags(socket), ...['--serial', `socket=${serialPath}`, '--console', 'off']])
   await new ApiClient(socket).becomes('Running')
-  await using first = connect(serialPath)
-  await new GuestConsole(first, first).logIn()
+  const first = execa(program, ['console', String(vm.pid)], asPerson)
+  await new GuestConsole(first.stdout, first.stdin).logIn()
   await using second = connect(serialPath)
   const newest = new GuestConsole(second, second)
   t.is(await newest.check('echo newest'), 'newest')
+  t.is((await first).exitCode, 0, 'it was let go')
   newest.type('poweroff\n')
   const { exitCode, stderr } = await vm.exit()
   t.is(exitCode, 0, stderr)

@@ -1,6 +1,7 @@
 import test from 'ava'
 import { remoteCommands } from '../../src/cli/commands.ts'
 import { keyLines, machineFlags, programFlags } from '../../src/cli/flags.ts'
+import { localCommands } from '../../src/cli/local-commands.ts'
 import { manualPage } from './manual.ts'
 
 const page = manualPage('1.2.3')
@@ -11,7 +12,7 @@ test('the manual page tells of every flag, key and command', t => {
     t.true(shown.includes(`.B ${flag}\n`), flag)
     for (const { form } of keyLines(keys ?? {})) t.true(shown.includes(`.B ${form}\n`), form)
   }
-  for (const { name } of remoteCommands) t.regex(shown, new RegExp(`^\\.B ${name}( |$)`, 'm'))
+  for (const { name } of [...remoteCommands, ...localCommands]) t.regex(shown, new RegExp(`^\\.B ${name}( |$)`, 'm'))
   for (const other of ['--verbose', '--version', '--help', 'snapshot merge', 'completion'])
     t.true(shown.includes(other), other)
   t.false(shown.includes('--watchdog'), 'not supported yet')

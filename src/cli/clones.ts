@@ -6,6 +6,7 @@ import { Vmm, type VmmEnd } from '../vmm/vmm.ts'
 import { cloneKeys } from './keys.ts'
 import { openLog } from './log-file.ts'
 import { invalid, parseOption, withFirstKey } from './options.ts'
+import { register } from './registration.ts'
 import { restoreOf } from './restore.ts'
 import { follow, monitorEvents, type RunFlags, serve } from './run.ts'
 
@@ -91,6 +92,8 @@ async function attend(vmm: Vmm, { flags, log, resources, number }: Attended): Pr
   if (monitor !== undefined) resources.use(monitor)
   const server = await serve(vmm, own(flags.apiSocket), log)
   if (server !== undefined) resources.use(server)
+  const entry = register(vmm, { apiSocket: own(flags.apiSocket), clone: number }, log)
+  if (entry !== undefined) resources.use(entry)
 }
 
 function worstOf(ends: readonly VmmEnd[]): number {

@@ -2,6 +2,8 @@ import { readdirSync } from 'node:fs'
 import type { Command, Option } from 'commander'
 import { remoteCommands } from './commands.ts'
 import { machineFlags, programFlags } from './flags.ts'
+import { consoleDevices } from './local-commands.ts'
+import { listedMachines, nameOf } from './machines.ts'
 import { invalid, type OptionKeys } from './options.ts'
 
 export const shells = ['bash', 'zsh', 'fish'] as const
@@ -71,6 +73,7 @@ function valuesOf(name: string, option: Option | undefined, text: string): strin
   const flag = [...machineFlags, ...programFlags].find(each => each.flag.split(' ', 1)[0] === name)
   if (flag?.keys !== undefined) return keysOf(flag.keys, text)
   if (option === undefined) return []
+  if (name === '--port') return startingWith(text, consoleDevices)
   if (option.flags.includes('<TARGET>')) return targetsOf(option, text)
   return /<(PATH|SOCKET)>/.test(option.flags) ? filesAt(text) : []
 }
@@ -86,6 +89,9 @@ function targetsOf({ description }: Option, text: string): string[] {
 function argumentsOf(command: Command, text: string): string[] {
   const keys = remoteCommands.find(each => each.name === command.name())?.keys
   if (keys !== undefined) return keysOf(keys, text)
+  if (command.registeredArguments.some(each => each.name() === 'machine')) {
+    return startingWith(text, listedMachines().map(nameOf))
+  }
   return command.registeredArguments.some(each => ['file', 'directory', 'other'].includes(each.name()))
     ? filesAt(text)
     : []

@@ -3,6 +3,7 @@ import test, { type ExecutionContext } from 'ava'
 import { execa } from 'execa'
 import { remoteCommands } from './commands.ts'
 import { keyLines, machineFlags, programFlags } from './flags.ts'
+import { localCommands } from './local-commands.ts'
 import { createProgram } from './program.ts'
 import { versionText } from './version.ts'
 
@@ -121,7 +122,7 @@ test('help and reference tell of every flag and key', t => {
       )
     }
   }
-  for (const { name, summary } of remoteCommands) {
+  for (const { name, summary } of [...remoteCommands, ...localCommands]) {
     t.true(help.replaceAll(/\s+/g, ' ').includes(summary), `help has no ${summary}`)
     t.true(page.includes(`| \`${name}`), `the reference has no ${name}`)
   }

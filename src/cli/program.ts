@@ -1,8 +1,9 @@
 import { Command, CommanderError } from 'commander'
 import { reasonsOf, TsvmmError } from '../util/errors.ts'
 import { type ChosenCommand, type RemoteCommand, remoteCommands } from './commands.ts'
-import { addFlags, flagsAmong, helpOf, machineFlags, unsupportedFlag } from './flags.ts'
+import { addFlags, type FlagHelp, flagsAmong, helpOf, machineFlags, programFlags, unsupportedFlag } from './flags.ts'
 import { hintFor } from './grammar.ts'
+import { type LocalCommand, localCommands } from './local-commands.ts'
 import type { SnapshotTool } from './snapshot-tools.ts'
 import { standInError } from './stand-in.ts'
 import { invokedAs, isStandIn, versionText } from './version.ts'
@@ -42,6 +43,7 @@ export function createProgram(
     const added = addCommand(program, command, onCommand)
     if (command.name === 'snapshot') addTools(added, onTool)
   }
+  for (const command of localCommands) addLocal(program, command, onTool)
   addCompletion(program, onTool)
   return program
 }
@@ -82,6 +84,29 @@ function addTools(snapshot: Command, onTool: (chosen: ChosenTool) => void): void
       }),
     )
   }
+}
+
+function addLocal(program: Command, command: LocalCommand, onTool: (chosen: ChosenTool) => void): void {
+  const { name, summary, takesMachine, options } = command
+  const added = program.command(`${name}${takesMachine ? ' [machine]' : ''}`).description(summary)
+  for (const [flags, help] of options) added.option(flags, help)
+  added.allowExcessArguments(false)
+  added.action(() => {
+    const flags = program.opts()
+    const chosen = { machine: added.args[0], options: added.opts(), flags }
+    onTool(async () => {
+      refuseFlags(name, flagsBeside(command), flags)
+      const { runLocal } = await import('./local.ts')
+      return await runLocal(name, chosen)
+    })
+  })
+}
+
+/** Flags that would be without effect. */
+function flagsBeside({ takesMachine }: LocalCommand): FlagHelp[] {
+  const ofProgram = programFlags.filter(({ flag }) => !flag.startsWith('--no-'))
+  const used = takesMachine ? '--api-socket ' : undefined
+  return [...machineFlags, ...ofProgram.filter(({ flag }) => used === undefined || !flag.startsWith(used))]
 }
 
 function addCompletion(program: Command, onTool: (chosen: ChosenTool) => void): void {
@@ -166,7 +191,7 @@ export async function main(argv: readonly string[]): Promise<number> {
       return await runMachine({ ...flags, ...restores, ...receives }, verbosity)
     }
     if (chosen !== undefined) {
-      refuseMachineFlags(chosen.command.name, flags)
+      refuseFlags(chosen.command.name, machineFlags, flags)
       const { runCommand } = await import('./remote.ts')
       return await runCommand(chosen, flags)
     }
@@ -180,8 +205,8 @@ export async function main(argv: readonly string[]): Promise<number> {
 }
 
 /** They would be without effect. */
-function refuseMachineFlags(command: string, flags: Readonly<Record<string, unknown>>): void {
-  const [option] = flagsAmong(machineFlags, flags)
+function refuseFlags(command: string, known: readonly FlagHelp[], flags: Readonly<Record<string, unknown>>): void {
+  const [option] = flagsAmong(known, flags)
   if (option === undefined) return
   throw new TsvmmError('ERR_OPTION_INVALID', { option, reason: `does not go with the command ${command}` })
 }
@@ -190,7 +215,7 @@ function refuseMachineFlags(command: string, flags: Readonly<Record<string, unkn
 function endOfParsing({ code, exitCode, message }: CommanderError, program: Command): number {
   if (exitCode === 0) return 0
   const [word = ''] = program.args
-  const names = remoteCommands.map(({ name }) => name)
+  const names = [...remoteCommands, ...localCommands].map(({ name }) => name)
   if (code === 'commander.excessArguments' && !names.includes(word)) {
     console.error(`tsvmm: error: unknown command '${word}'${hintFor(word, names)}`)
     return 2

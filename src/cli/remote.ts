@@ -18,15 +18,23 @@ export async function runCommand({ command, argument, isJson }: ChosenCommand, f
   const socketPath = pathOf(command.name, flags.apiSocket)
   const given = argument ?? (command.isOptional === true ? '' : undefined)
   const message = given === undefined ? {} : messageOf(command, given)
-  const { status, text } = await sendWatched(socketPath, command, message)
-  if (status >= 400 || status < 200)
-    throw new TsvmmError('ERR_API_ANSWER', { path: command.name, reason: reasonIn(status, text) })
+  const text = granted(command.name, await sendWatched(socketPath, command, message))
   if (text === '') return 0
   console.log(isJson ? text : describeAnswer(command.name, parse(text)))
   return 0
 }
 
-function pathOf(command: string, socket: string | undefined): string {
+/** What the program that serves the API at `socketPath` answers to a GET of `path`. Throws ERR_API_SOCKET, ERR_API_ANSWER. */
+export async function askApi(socketPath: string, path: string): Promise<unknown> {
+  return parse(granted(path.slice(1), await send(socketPath, { method: 'GET', path }, {})))
+}
+
+function granted(asked: string, { status, text }: Answer): string {
+  if (status >= 200 && status < 400) return text
+  throw new TsvmmError('ERR_API_ANSWER', { path: asked, reason: reasonIn(status, text) })
+}
+
+export function pathOf(command: string, socket: string | undefined): string {
   if (socket === undefined) throw new TsvmmError('ERR_USAGE', { message: `the command ${command} needs --api-socket` })
   if (socket.startsWith('fd=')) throw invalid('--api-socket', 'a command needs a path')
   return socket.startsWith('path=') ? socket.slice('path='.length) : socket

@@ -10,6 +10,7 @@ import { flagsAmong, machineFlags } from './flags.ts'
 import { eventMonitorKeys } from './keys.ts'
 import { openLog } from './log-file.ts'
 import { invalid, parseOption } from './options.ts'
+import { register } from './registration.ts'
 import { apiVersion, ownVersion } from './version.ts'
 
 export interface RunFlags extends MachineFlags {
@@ -55,6 +56,7 @@ export async function runMachine(flags: RunFlags, verbosity: number): Promise<nu
   follow(vmm, log)
   using _monitor = await monitorEvents(vmm, flags.eventMonitor)
   await using _server = await serve(vmm, flags.apiSocket, log)
+  using _entry = register(vmm, { apiSocket: flags.apiSocket }, log)
   await using _vmm = vmm
   try {
     await start(vmm, log)

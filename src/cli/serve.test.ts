@@ -1,71 +1,21 @@
-import { execFileSync, spawn } from 'node:child_process'
+import { execFileSync } from 'node:child_process'
 import { once } from 'node:events'
 import {
   closeSync,
   existsSync,
-  mkdtempSync,
   openSync,
   readdirSync,
   readFileSync,
   readlinkSync,
   renameSync,
-  rmSync,
   statSync,
   writeFileSync,
 } from 'node:fs'
 import { createServer } from 'node:net'
-import { tmpdir } from 'node:os'
-import { join, relative as relativeTo } from 'node:path'
+import { relative as relativeTo } from 'node:path'
 import test from 'ava'
 import { execa } from 'execa'
-
-const program = new URL('./tsvmm.ts', import.meta.url).pathname
-
-function launch(args: readonly string[], descriptors: readonly number[]) {
-  return spawn(process.execPath, [program, ...args], { stdio: ['ignore', 'pipe', 'pipe', ...descriptors] })
-}
-
-/** The program serving a socket in a folder of its own, without a hypervisor. */
-class Serving implements AsyncDisposable {
-  readonly folder = mkdtempSync(join(tmpdir(), 'tsvmm-serve-'))
-  readonly socket = join(this.folder, 'api.sock')
-  #process: ReturnType<typeof launch> | undefined
-  stderr = ''
-
-  path(name: string): string {
-    return join(this.folder, name)
-  }
-
-  /** Starts it and waits until it answers. */
-  async start(args: readonly string[] = ['--api-socket', this.socket], descriptors: readonly number[] = []) {
-    const started = launch(['--kvm', '/dev/null', ...args], descriptors)
-    this.#process = started
-    started.stderr?.setEncoding('utf8').on('data', (text: string) => {
-      this.stderr += text
-    })
-    while ((await this.command('ping')).exitCode !== 0) {
-      if (started.exitCode !== null) throw new Error(this.stderr)
-    }
-    return started
-  }
-
-  command(...args: readonly string[]) {
-    return execa(process.execPath, [program, '--api-socket', this.socket, ...args], { reject: false, stdin: 'ignore' })
-  }
-
-  async end(signal: NodeJS.Signals): Promise<number | null> {
-    const started = this.#process
-    if (started === undefined || started.exitCode !== null) return started?.exitCode ?? null
-    started.kill(signal)
-    await once(started, 'exit')
-    return started.exitCode
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    if (this.#process?.signalCode === null) await this.end('SIGKILL')
-    rmSync(this.folder, { recursive: true })
-  }
-}
+import { launch, program, Serving } from './testing/serving.ts'
 
 const relativePath = (path: string) => relativeTo(process.cwd(), path)
 const machine = { payload: { kernel: '/nowhere/vmlinux' }, cpus: { boot_vcpus: 2 }, disks: [{ path: '/nowhere/disk' }] }

@@ -48,6 +48,8 @@ const table = {
   ERR_API_SOCKET: { template: '--api-socket {path}: {reason}', exitCode: 1 },
   ERR_API_REQUEST: { template: '{reason}', exitCode: 1 },
   ERR_API_ANSWER: { template: '{path}: {reason}', exitCode: 1 },
+  ERR_MACHINE_UNKNOWN: { template: '{reason}: tsvmm ps lists the machines of this host', exitCode: 1 },
+  ERR_CONSOLE: { template: 'console: {reason}', exitCode: 1 },
   ERR_EVENT_MONITOR: { template: '--event-monitor {path}: {reason}', exitCode: 1 },
   ERR_NOT_SUPPORTED: { template: '{what} is not supported yet', exitCode: 1 },
   ERR_ABORTED: { template: '{operation} was aborted', exitCode: 1 },

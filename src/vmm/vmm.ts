@@ -24,6 +24,8 @@ export interface VmmEvents {
   event: [VmmEvent]
   /** A machine has been built and is about to boot. */
   built: [Vm]
+  /** Something was done that may have changed the machine, or its configuration. */
+  changed: []
   /** A machine ended without anybody asking through the VMM. */
   'vm-exit': [VmExit]
 }
@@ -239,7 +241,9 @@ export class Vmm extends EventEmitter<VmmEvents> implements AsyncDisposable {
       this.emit('built', vm)
     }
     const receive = (each: ArrivalOptions) => receiveVm(url, { ...each, ...(kvmPath === undefined ? {} : { kvmPath }) })
-    await this.#incoming.run(receive, adopt, { ...options, signal: this.#stop.signal })
+    const received = this.#incoming.run(receive, adopt, { ...options, signal: this.#stop.signal })
+    this.emit('changed')
+    await received.finally(() => this.emit('changed'))
   }
 
   /** Without effect once the machine may be on the other side. */
@@ -318,6 +322,7 @@ export class Vmm extends EventEmitter<VmmEvents> implements AsyncDisposable {
     return this.#changes.run(async () => {
       if (this.#refuse(request) === 'already') return
       await action()
+      this.emit('changed')
     })
   }
 
@@ -380,6 +385,7 @@ export class Vmm extends EventEmitter<VmmEvents> implements AsyncDisposable {
     // It must not boot here a second time.
     if (exit.kind === 'moved') this.#config = undefined
     this.#tell('vm', 'shutdown')
+    this.emit('changed')
     this.emit('vm-exit', exit)
     if (this.#options.outlivesVm !== true && !this.isClosing) this.#end(exit)
   }
