@@ -1,5 +1,6 @@
 import { parseArgs } from 'node:util'
 import { canVirtualize } from '../lib/virtualization.ts'
+import { benchApi } from './api.ts'
 import { benchBlock, blockImages } from './block.ts'
 import { benchBoot } from './boot.ts'
 import { benchClone } from './clone.ts'
@@ -17,7 +18,7 @@ import { benchStartup } from './startup.ts'
 import { type Subject, subjects } from './subjects.ts'
 import { tickingInit } from './ticks.ts'
 
-const usage = `usage: npm run bench -- boot|block|net|snapshot|clone|migration|exits|startup [--runs N] [--json FILE] [--phases] [--format F] [--in-place]
+const usage = `usage: npm run bench -- boot|block|net|snapshot|clone|migration|exits|api|startup [--runs N] [--json FILE] [--phases] [--format F] [--in-place]
   --phases    of boot: where the time of tsvmm's own boot goes
   --format    of block: ${Object.keys(blockImages).join(', ')} [raw]
   --in-place  not in the nested lab, whatever this machine's KVM is worth
@@ -74,6 +75,7 @@ const benchmarks: Readonly<Record<string, Benchmark>> = {
     },
   },
   exits: { needsKvm: true, run: benchExits },
+  api: { needsKvm: true, run: benchApi },
   startup: { needsKvm: false, run: benchStartup },
 }
 

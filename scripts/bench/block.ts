@@ -4,7 +4,7 @@ import { execa } from 'execa'
 import { type FioJob, fioCommand, fioResult } from './fio.ts'
 import { measureInGuest } from './measurement.ts'
 import type { Samples } from './report.ts'
-import type { GuestDisk, Subject } from './subjects.ts'
+import type { Guest, GuestDisk, Subject } from './subjects.ts'
 
 const mebibyte = 1024 * 1024
 const diskMib = 256
@@ -59,9 +59,8 @@ export async function benchBlock(
       for (const subject of subjects) {
         const path = await freshImage(directory, raw, image)
         const disk = { path, readOnly: false, format: image.format }
-        const output = await measureInGuest(subject, script, guest => {
-          return { ...guest, disks: [...(guest.disks ?? []), disk] }
-        })
+        const extend = (guest: Guest) => ({ ...guest, disks: [...(guest.disks ?? []), disk] })
+        const output = await measureInGuest(subject, script, { extend })
         for (const figure of jobs) {
           const { operationsPerSecond, bytesPerSecond } = fioResult(output, figure)
           const value = figure.unit === 'MB/s' ? bytesPerSecond / 1e6 : operationsPerSecond

@@ -9,11 +9,18 @@ import type { Guest, Subject } from './subjects.ts'
 const sectorBytes = 512
 const timeoutMs = 300_000
 
-/** Boots a guest that runs `script` and returns what that printed; `extend` adds disks and cards. */
+interface MeasureOptions {
+  /** Adds disks and cards. */
+  extend?(guest: Guest): Guest
+  /** Called with what the guest prints, line by line; the next line waits for it. */
+  onLine?(line: string): Promise<void>
+}
+
+/** Boots a guest that runs `script` and returns what that printed. */
 export async function measureInGuest(
   subject: Subject,
   script: string,
-  extend: (guest: Guest) => Guest = guest => guest,
+  { extend = guest => guest, onLine = async () => {} }: MeasureOptions,
 ): Promise<string> {
   // Minutes pass before there is a table to see.
   console.error(`${new Date().toISOString()} ${subject.name}`)
@@ -22,7 +29,7 @@ export async function measureInGuest(
     const disk = join(directory, 'script')
     writeFileSync(disk, asDisk(script))
     const guest = extend(measuringGuest(await guestFixtures(), disk))
-    return await consoleOutput(subject, subject.command(guest, directory))
+    return await consoleOutput(subject, subject.command(guest, directory), onLine)
   } finally {
     rmSync(directory, { recursive: true })
   }
@@ -33,17 +40,26 @@ function asDisk(script: string): string {
   return script.padEnd(Math.ceil(script.length / sectorBytes) * sectorBytes, '\n')
 }
 
-async function consoleOutput(subject: Subject, [program = '', ...args]: readonly string[]): Promise<string> {
+async function consoleOutput(
+  subject: Subject,
+  [program = '', ...args]: readonly string[],
+  onLine: (line: string) => Promise<void>,
+): Promise<string> {
   const child = spawn(program, args, { stdio: ['pipe', 'pipe', 'pipe'] })
   const ended = Promise.withResolvers<string>()
   let text = ''
+  let lines = Promise.resolve()
   let complaints = ''
   const fail = (what: string) => ended.reject(new Error(`${subject.name} ${what}:\n${text}\n${complaints}`))
   const timer = setTimeout(fail, timeoutMs, `had not finished after ${timeoutMs} ms`)
   child.stdout.setEncoding('latin1').on('data', (chunk: string) => {
+    const start = text.lastIndexOf('\n') + 1
     text += chunk.replaceAll('\r', '')
+    const whole = text.slice(start).split('\n').slice(0, -1)
+    for (const line of whole) lines = lines.then(() => onLine(line))
+    lines.catch(ended.reject)
     const measured = measuredText(text)
-    if (measured?.status === 0) ended.resolve(measured.output)
+    if (measured?.status === 0) lines.then(() => ended.resolve(measured.output), ended.reject)
     else if (measured !== undefined) fail(`ran a script that ended with ${measured.status}`)
     else if (text.includes('end Kernel panic')) fail('ran a kernel that panicked')
   })

@@ -18,7 +18,9 @@ export async function benchNet(subjects: readonly Subject[], runs: number, sampl
     for (const subject of subjects) {
       await using network = await TapNetwork.create('tsvmmbench0', subnet)
       await using server = await IperfServer.start(network.hostAddress)
-      const output = await measureInGuest(subject, script(network), guest => ({ ...guest, tap: network.tap }))
+      const output = await measureInGuest(subject, script(network), {
+        extend: guest => ({ ...guest, tap: network.tap }),
+      })
       server.check()
       for (const { name } of clients) samples.add(name, subject.name, 'Mbit/s', 'higher', megabits(output, name))
     }
