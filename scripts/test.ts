@@ -65,6 +65,11 @@ async function boots(): Promise<Counts> {
   const lab = canVirtualize() ? [] : ['lab-root', 'lab-emulator']
   const made = await execa('scripts/fixtures', [...guestFixtures, ...lab], { stdio: 'inherit', reject: false })
   if (made.failed) return { ...noCounts, failed: 1 }
+  const clients = await execa('scripts/build-clients', values.long ? ['--rust'] : [], {
+    stdio: 'inherit',
+    reject: false,
+  })
+  if (clients.failed) return { ...noCounts, failed: 1 }
   const ava = ['--config', 'integration/ava.config.js', '--tap', ...(values.long ? [] : ['--match', '!*long:*'])]
   return canVirtualize() ? tap('ava', ava) : bootsInLabs(['ava', ...ava])
 }

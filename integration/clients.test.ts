@@ -1,12 +1,12 @@
 import { mkdirSync, truncateSync, writeFileSync } from 'node:fs'
 import test, { type ExecutionContext } from 'ava'
 import { execa } from 'execa'
-import { ApiClient } from '../harness/api-client.ts'
-import { debianKernel } from '../harness/artifacts.ts'
-import { TsvmmProcess } from '../harness/tsvmm-process.ts'
-import { Workspace } from '../harness/workspace.ts'
+import { ApiClient } from './harness/api-client.ts'
+import { debianKernel } from './harness/artifacts.ts'
+import { TsvmmProcess } from './harness/tsvmm-process.ts'
+import { Workspace } from './harness/workspace.ts'
 
-const programs = new URL('../../dist/clients', import.meta.url).pathname
+const programs = new URL('../dist/clients', import.meta.url).pathname
 const [, kernel = '', , , , initramfs = ''] = debianKernel.flags('')
 
 function emptyDisk(path: string): string {
@@ -41,7 +41,7 @@ async function drive(t: ExecutionContext, client: readonly [string, ...string[]]
   return stdout
 }
 
-test.serial('the Rust crate cloud-hypervisor-client drives a guest through its life', async t => {
+test.serial('long: the Rust crate cloud-hypervisor-client drives a guest through its life', async t => {
   t.regex(
     await drive(t, [`${programs}/rust-client`]),
     /^53\.0\.0 tsvmm v.*\nCreated\nRunning\ndisk at 0000:00:01\.0\nextra at 0000:00:03\.0\ncard at 0000:00:04\.0\nPaused\nRunning\nRunning\nCreated\nPaused\nRunning\ndone$/,
