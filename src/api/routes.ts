@@ -17,7 +17,7 @@ import { withoutUnknown } from './read-config.ts'
 import type { RequestDescriptors } from './request-descriptors.ts'
 import {
   addedDeviceSchema,
-  destinationSchema,
+  coredumpSchema,
   deviceSchema,
   inspectionSchema,
   inspectSchema,
@@ -32,7 +32,7 @@ import {
   vmCountersSchema,
   vmInfoSchema,
 } from './schemas.ts'
-import { restoreRequest, restoreSchema, snapshotRequest, snapshotSchema } from './snapshot-requests.ts'
+import { pathAt, restoreRequest, restoreSchema, snapshotRequest, snapshotSchema } from './snapshot-requests.ts'
 
 export const apiRoot = '/api/v1'
 
@@ -232,6 +232,15 @@ export const routes: readonly Route[] = [
     },
   },
   {
+    ...{ method: 'PUT', path: '/vm.coredump', summary: 'Writes registers and memory into an ELF core file' },
+    failure: 'The core of the VM could not be dumped',
+    request: coredumpSchema,
+    run: ({ vmm }, body) => {
+      const { destination_url } = coredumpSchema.parse(body, seldomChecked)
+      return vmm.coredump(pathAt('destination_url', destination_url))
+    },
+  },
+  {
     ...{ method: 'PUT', path: '/vm.restore', summary: 'Makes the machine from a snapshot, paused where it was saved' },
     failure: 'The VM could not be restored',
     request: restoreSchema,
@@ -303,7 +312,6 @@ export const routes: readonly Route[] = [
   later('/vm.add-pmem', deviceSchema, 'Adds persistent memory'),
   later('/vm.add-vdpa', deviceSchema, 'Adds a vDPA device'),
   later('/vm.add-vsock', deviceSchema, 'Adds a socket device'),
-  later('/vm.coredump', destinationSchema, 'Writes the memory of the paused machine for a debugger'),
 ]
 
 /** What stands behind vm.create is checked by the configuration itself; everything else here. Throws ERR_API_REQUEST. */

@@ -89,7 +89,7 @@ export const resizeSchema = z.object({
 
 export const resizeZoneSchema = z.object({ id: text, desired_ram: size })
 export const resizeDiskSchema = z.object({ id: text, desired_size: size })
+export const coredumpSchema = z.object({ destination_url: text })
 export const removeDeviceSchema = z.object({ id: text })
-export const destinationSchema = z.looseObject({ destination_url: text })
 /** The configuration of a device that is added; what it must have comes with its machinery. */
 export const deviceSchema = z.looseObject({})

@@ -52,13 +52,13 @@ export function snapshotRequest(body: z.output<typeof snapshotSchema>): { path: 
   const { destination_url, memory_form, compression_level, durability, overwrite, parent_url, live } = body
   const memory = memory_form === 'Zstd' ? 'zstd' : 'image'
   return {
-    path: pathOf('destination_url', destination_url),
+    path: pathAt('destination_url', destination_url),
     options: {
       memory,
       ...(compression_level == null ? {} : { level: compression_level }),
       ...(durability == null ? {} : { durability: durabilities[durability] }),
       overwrite: overwrite === true,
-      ...(parent_url == null ? {} : { parent: pathOf('parent_url', parent_url) }),
+      ...(parent_url == null ? {} : { parent: pathAt('parent_url', parent_url) }),
       live: live === true,
       ...(body.pause_limit == null ? {} : { pauseLimit: body.pause_limit }),
       ...(body.disks == null ? {} : { disks: diskChoices[body.disks] }),
@@ -82,7 +82,7 @@ export function restoreRequest(
   if (Object.values(body.overrides?.net ?? {}).some(({ fds }) => fds !== undefined)) {
     throw new TsvmmError('ERR_API_REQUEST', { reason: 'net: fds: descriptors cannot be named by number in a request' })
   }
-  const path = pathOf('source_url', source_url)
+  const path = pathAt('source_url', source_url)
   const cards = descriptorsByCard(body, descriptors)
   const net = { ...body.overrides?.net }
   for (const { id, handed } of cards) net[id] = { ...net[id], fds: [...handed.fds] }
@@ -125,8 +125,8 @@ const restoreModes = { Copy: 'copy', CopyOnWrite: 'cow', OnDemand: 'ondemand' } 
 const diskChoices = { Copy: 'copy', Leave: 'leave' } as const
 const durabilities = { None: 'none', Data: 'data', Full: 'full' } as const
 
-/** `file:///directory`, as clients give it, or a path. */
-function pathOf(field: string, location: string): string {
+/** `file:///PATH`, as clients give it, or a path. Throws ERR_API_REQUEST naming the field. */
+export function pathAt(field: string, location: string): string {
   if (!/^[a-z][a-z0-9+.-]*:/i.test(location)) return location
   try {
     return fileURLToPath(location)

@@ -1,4 +1,5 @@
 import {
+  coredumpKeys,
   diskKeys,
   inspectKeys,
   netKeys,
@@ -64,6 +65,10 @@ export const remoteCommands: readonly RemoteCommand[] = [
   {
     ...{ name: 'snapshot', summary: 'save it into a directory', method: 'PUT', path: '/vm.snapshot' },
     keys: snapshotKeys,
+  },
+  {
+    ...{ name: 'coredump', summary: 'write its registers and memory into an ELF core file', method: 'PUT' },
+    ...{ path: '/vm.coredump', keys: coredumpKeys },
   },
   {
     ...{ name: 'restore', summary: 'make it from a snapshot; without --api-socket, here and running', method: 'PUT' },

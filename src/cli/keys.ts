@@ -167,6 +167,10 @@ export const resizeDiskKeys: OptionKeys = {
   size: { field: 'desired_size', kind: size, isRequired: true, help: 'what it has afterwards' },
 }
 
+export const coredumpKeys: OptionKeys = {
+  destination_url: { field: 'destination_url', kind: path, isRequired: true, help: 'the file: file:///PATH or PATH' },
+}
+
 export const snapshotKeys: OptionKeys = {
   destination_url: {
     field: 'destination_url',

@@ -22,6 +22,7 @@ import { TsvmmError } from '../util/errors.ts'
 import type { Terminals } from './chardevs.ts'
 import type { CpuFingerprint } from './cpu-fingerprint.ts'
 import { crashOf } from './crash.ts'
+import type { CoreLayout } from './elf-core.ts'
 import type { DeviceHotplug, DevicePlace, NewDevice } from './hotplug.ts'
 import { Machine } from './machine.ts'
 import { RamPagerComponent } from './ram-pager.ts'
@@ -96,6 +97,12 @@ export interface BuiltMachine {
   pressPowerButton(): void
   injectNmi(): Promise<void>
   exitCounters(): ExitCounters
+  /** Registers and memory for debuggers. Only while it is paused. */
+  coreDump(): CoreDump
+}
+
+export interface CoreDump extends CoreLayout {
+  read(guestAddress: number, sizeBytes: number): Uint8Array
 }
 
 export interface BuildOptions {

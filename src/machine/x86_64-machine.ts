@@ -37,10 +37,12 @@ import {
   ramRanges,
 } from '../platform/x86_64/address-map.ts'
 import type { Component } from '../state/component.ts'
+import { concatenate } from '../util/bytes.ts'
 import { TsvmmError } from '../util/errors.ts'
-import type { BuiltMachine, MachineEvents, MachineRam } from './build.ts'
+import type { BuiltMachine, CoreDump, MachineEvents, MachineRam } from './build.ts'
 import { Chardevs, type Terminals } from './chardevs.ts'
 import type { CpuFingerprint } from './cpu-fingerprint.ts'
+import { coreLayout } from './elf-core.ts'
 import { DeviceHotplug } from './hotplug.ts'
 import type { Machine } from './machine.ts'
 import { PciDevices } from './pci-devices.ts'
@@ -48,6 +50,9 @@ import { VirtualMachineComponent } from './virtual-machine.ts'
 import { firmwareTables, pciSegment } from './x86_64-tables.ts'
 import { X86TimeStampCounters } from './x86_64-tsc.ts'
 import { X86Vcpu } from './x86_64-vcpu.ts'
+
+/** EM_X86_64. */
+const elfMachine = 62
 
 export interface X86MachineOptions {
   readonly config: VmConfig
@@ -187,6 +192,15 @@ export class X86Machine implements BuiltMachine {
       return this.describeCpu()
     } finally {
       first?.resume()
+    }
+  }
+
+  coreDump(): CoreDump {
+    const { memory } = this.#vm
+    const notes = concatenate(this.vcpus.map(vcpu => vcpu.coreNotes()))
+    return {
+      ...coreLayout(elfMachine, notes, memory.ranges),
+      read: (guestAddress, sizeBytes) => memory.read(guestAddress, sizeBytes),
     }
   }
 

@@ -1,4 +1,5 @@
 import type { Vcpu } from '../hypervisor/hypervisor.ts'
+import { coreNotes } from '../hypervisor/x86_64/core-notes.ts'
 import { type CpuidEntry, decodeCpuid } from '../hypervisor/x86_64/cpuid/entry.ts'
 import {
   bootMsrs,
@@ -22,6 +23,8 @@ import { type SavedX86Vcpu, x86VcpuState } from './x86_64-vcpu-state.ts'
 const powerOnFiles = ['mp-state', 'sregs', 'regs', 'xcrs', 'xsave', 'debugregs', 'lapic', 'events'] as const
 /** Its timer is armed by the write: once the counter is where it belongs, which is when the machine goes on. */
 const timeStampDeadline = 0x6e0
+/** IA32_KERNEL_GS_BASE. */
+const kernelGsBaseMsr = 0xc000_0102
 /** KVM_STATE_NESTED_GUEST_MODE, RUN_PENDING and EVMCS. */
 const nestedInUse = 0x7
 
@@ -94,6 +97,13 @@ export class X86Vcpu implements Component {
 
   describeRegisters(): string {
     return formatRegisters(this.#vcpu.getRegisters('regs'), this.#vcpu.getRegisters('sregs'))
+  }
+
+  /** Only while it is parked. */
+  coreNotes(): Uint8Array {
+    const [regs, sregs] = [this.#vcpu.getRegisters('regs'), this.#vcpu.getRegisters('sregs')]
+    const kernelGsBase = readMsrs(this.#vcpu, Uint32Array.of(kernelGsBaseMsr)).get(kernelGsBaseMsr) ?? 0n
+    return coreNotes(this.index, { regs, sregs, kernelGsBase })
   }
 
   injectNmi(): void {

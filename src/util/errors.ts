@@ -41,6 +41,7 @@ const table = {
   ERR_STATE_INVALID: { template: '{component}: {reason}', exitCode: 1 },
   ERR_MEMORY_IMAGE: { template: 'memory of the snapshot: {reason}', exitCode: 1 },
   ERR_SNAPSHOT: { template: 'snapshot {path}: {reason}', exitCode: 1 },
+  ERR_CORE_DUMP: { template: 'core dump {path}: {reason}', exitCode: 1 },
   ERR_MIGRATION_ADDRESS: { template: '{url} {reason}', exitCode: 1 },
   ERR_MIGRATION: { template: 'migration: {reason}', exitCode: 1 },
   ERR_MIGRATION_UNKNOWN: { template: 'no migration {id} is in doubt here', exitCode: 1 },

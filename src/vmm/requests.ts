@@ -16,6 +16,7 @@ export type VmRequest =
   | 'nmi'
   | 'snapshot'
   | 'inspect'
+  | 'coredump'
   | 'add-device'
   | 'remove-device'
   | 'resize-disk'
@@ -34,6 +35,7 @@ const verdicts: Record<VmRequest, Record<VmState, Verdict>> = {
   nmi: { created: 'deny', running: 'accept', paused: 'deny', moving: 'deny', shutdown: 'deny' },
   snapshot: { created: 'deny', running: 'accept', paused: 'accept', moving: 'deny', shutdown: 'deny' },
   inspect: { created: 'deny', running: 'accept', paused: 'accept', moving: 'deny', shutdown: 'deny' },
+  coredump: { created: 'deny', running: 'accept', paused: 'accept', moving: 'deny', shutdown: 'deny' },
   'send-migration': { created: 'deny', running: 'accept', paused: 'accept', moving: 'deny', shutdown: 'deny' },
   'add-device': { created: 'accept', running: 'accept', paused: 'accept', moving: 'deny', shutdown: 'deny' },
   'remove-device': { created: 'accept', running: 'accept', paused: 'accept', moving: 'deny', shutdown: 'deny' },
@@ -42,7 +44,7 @@ const verdicts: Record<VmRequest, Record<VmState, Verdict>> = {
 
 /** What would take from a migration what it needs, as the news of which pages were written. */
 const notDuringMigration: readonly VmRequest[] = [
-  ...(['snapshot', 'send-migration', 'add-device', 'remove-device', 'resize-disk'] as const),
+  ...(['snapshot', 'coredump', 'send-migration', 'add-device', 'remove-device', 'resize-disk'] as const),
 ]
 
 /** `isMigrating`: memory of the machine is on its way to another host. */
@@ -81,6 +83,7 @@ const vmmVerdicts: Record<VmmRequest, Record<SettledState, VmmVerdict>> = {
   nmi: { absent: notRunning, created: notRunning, running: 'accept', paused: 'deny' },
   snapshot: { absent: notRunning, created: notRunning, running: 'accept', paused: 'accept' },
   inspect: { absent: notRunning, created: notRunning, running: 'accept', paused: 'accept' },
+  coredump: { absent: notRunning, created: notRunning, running: 'accept', paused: 'accept' },
   'add-device': { absent: notCreated, created: 'accept', running: 'accept', paused: 'accept' },
   'remove-device': { absent: notCreated, created: 'accept', running: 'accept', paused: 'accept' },
   'resize-disk': { absent: notCreated, created: notRunning, running: 'accept', paused: 'accept' },

@@ -448,6 +448,17 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
     )
   }
 
+  /**
+   * Writes registers and memory into an ELF core file, which must not be there yet, for debuggers; one that runs stands still meanwhile.
+   * Throws ERR_CORE_DUMP.
+   */
+  coredump(path: string): Promise<void> {
+    return this.#control.request('coredump', async () => {
+      const { writeCoreDump } = await import('./core-dump.ts')
+      await this.#control.whilePaused(() => writeCoreDump(path, this.#machine.coreDump(), this.#control.loss))
+    })
+  }
+
   /** Cuts the power and gives back every host resource. */
   shutdown(): Promise<void> {
     return this.#control.request('shutdown', () => this.#close({ kind: 'stopped' }))

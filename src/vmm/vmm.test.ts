@@ -161,6 +161,7 @@ const requests = {
   nmi: (vmm: Vmm) => vmm.nmi(),
   snapshot: (vmm: Vmm) => vmm.snapshot('/nowhere/at/all'),
   inspect: (vmm: Vmm) => vmm.inspect('fake'),
+  coredump: (vmm: Vmm) => vmm.coredump('/nowhere/at/all'),
   restore: (vmm: Vmm) => vmm.restore('/nowhere/at/all'),
   'send-migration': (vmm: Vmm) => vmm.sendMigration('unix:/nowhere/at/all'),
   'receive-migration': (vmm: Vmm) => vmm.receiveMigration('unix:/nowhere/at/all'),

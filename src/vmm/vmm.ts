@@ -172,6 +172,11 @@ export class Vmm extends EventEmitter<VmmEvents> implements AsyncDisposable {
     return this.#change('snapshot', () => this.#existingVm().snapshot(path, options))
   }
 
+  /** As Vm.coredump. */
+  coredump(path: string): Promise<void> {
+    return this.#change('coredump', () => this.#existingVm().coredump(path))
+  }
+
   /** Throws ERR_VM_NOT_RUNNING. */
   components(): readonly ComponentInfo[] {
     return this.#existingVm().components()

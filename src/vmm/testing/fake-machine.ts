@@ -6,6 +6,7 @@ import type { VmConfig } from '../../config/vm-config.ts'
 import { AcpiPciHotplug } from '../../devices/acpi-pci-hotplug.ts'
 import { FakeVirtualMachine } from '../../hypervisor/fake.ts'
 import type { BuildOptions, BuiltMachine, MachineBuilder, MachineEvents, Terminals } from '../../machine/build.ts'
+import { coreLayout } from '../../machine/elf-core.ts'
 import { DeviceHotplug, type NewDevice, type PluggedDevice } from '../../machine/hotplug.ts'
 import { Machine } from '../../machine/machine.ts'
 import type { RamImageWriter } from '../../memory/ram-image.ts'
@@ -183,6 +184,13 @@ class FakeMachine implements BuiltMachine {
 
   async injectNmi(): Promise<void> {
     this.#machines.steps.push('nmi')
+  }
+
+  coreDump() {
+    return {
+      ...coreLayout(0, new Uint8Array(), this.ram.ranges),
+      read: (_guestAddress: number, sizeBytes: number) => new Uint8Array(sizeBytes).fill(1),
+    }
   }
 
   exitCounters() {
