@@ -1,3 +1,4 @@
+import { isBuiltin } from 'node:module'
 import type { Plugin } from 'esbuild'
 
 /**
@@ -8,7 +9,14 @@ import type { Plugin } from 'esbuild'
 export const builtinModules: Plugin = {
   name: 'builtin-modules',
   setup({ onResolve, onLoad }) {
-    onResolve({ filter: /^node:/ }, ({ path }) => ({ path, namespace: 'builtin', sideEffects: false }))
+    onResolve({ filter: /^(node:)?[a-z_/\d]+$/ }, ({ path, kind }) => {
+      if (!isBuiltin(path)) return undefined
+      const name = path.startsWith('node:') ? path : `node:${path}`
+      return { path: name, namespace: kind === 'require-call' ? 'required-builtin' : 'builtin', sideEffects: false }
+    })
+    onLoad({ filter: /./, namespace: 'required-builtin' }, ({ path }) => ({
+      contents: `module.exports = ${lookUp(path)}`,
+    }))
     onLoad({ filter: /./, namespace: 'builtin' }, async ({ path }) => {
       const names = Object.keys(await import(path)).filter(name => name !== 'default' && name !== 'module.exports')
       return {

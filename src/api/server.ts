@@ -1,4 +1,5 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import type { Duplex } from 'node:stream'
 import { reasonOf, TsvmmError } from '../util/errors.ts'
 import type { Log } from '../util/log.ts'
 import { closeDescriptor, DescriptorSocket } from './descriptor-socket.native.ts'
@@ -29,6 +30,8 @@ const maximumHeaderBytes = 16 * 1024
 /** How long a connection may take for its last answer when the server closes. */
 const closeTimeoutMs = 1_000
 
+/** Ours, beside Cloud Hypervisor's endpoints; a WebSocket. */
+const consolePath = `${apiRoot}/tsvmm.console`
 const routesByPath = new Map<string, Route>(routes.map(route => [`${apiRoot}${route.path}`, route]))
 
 /**
@@ -44,6 +47,8 @@ export class ApiServer implements AsyncDisposable {
   #drained: () => void = () => {}
   /** Those that are being turned away. */
   readonly #refused = new Set<DescriptorSocket>()
+  /** Those that are WebSockets now. */
+  readonly #consoles = new Set<Duplex>()
   #listener: Listener | undefined
   #closed: Promise<void> | undefined
 
@@ -70,12 +75,16 @@ export class ApiServer implements AsyncDisposable {
       // Clients keep one connection for as long as they live.
       keepAliveTimeout: 0,
       requireHostHeader: false,
+      // Others, as an offer of HTTP/2, are not taken up: the request is answered.
+      shouldUpgradeCallback: request =>
+        pathOf(request) === consolePath && request.headers.upgrade?.toLowerCase() === 'websocket',
     })
     this.#server.on('request', (request, response) => this.#serve(request, response))
     this.#server.on('checkContinue', (request, response) => {
       if (!announcesTooMuch(request)) response.writeContinue()
       this.#serve(request, response)
     })
+    this.#server.on('upgrade', (request, socket, head) => this.#serveConsole(request, socket, head))
     this.#server.on('clientError', (error, socket) => {
       // An answer that is still due must not be taken for this one.
       const isWaiting = (this.#waiting.get(socket) ?? 0) > 0
@@ -98,7 +107,7 @@ export class ApiServer implements AsyncDisposable {
     const { promise, resolve } = Promise.withResolvers<void>()
     this.#drained = resolve
     this.#listener?.release()
-    for (const socket of this.#refused) socket.destroy()
+    for (const socket of [...this.#refused, ...this.#consoles]) socket.destroy()
     this.#server.close()
     if (this.#waiting.size === 0) return
     const deadline = setTimeout(() => this.#server.closeAllConnections(), closeTimeoutMs)
@@ -124,6 +133,16 @@ export class ApiServer implements AsyncDisposable {
       if (this.#waiting.size === 0) this.#drained()
     })
     this.#server.emit('connection', socket)
+  }
+
+  /** What it takes for that is loaded when somebody comes. */
+  #serveConsole(request: IncomingMessage, socket: Duplex, head: Buffer): void {
+    this.#consoles.add(socket)
+    socket.once('close', () => this.#consoles.delete(socket))
+    import('./console-socket.ts').then(
+      ({ serveConsole }) => serveConsole(this.#context.vmm, request, socket, head),
+      () => socket.destroy(),
+    )
   }
 
   #turnAway(socket: DescriptorSocket): void {

@@ -1,11 +1,6 @@
-import { closeSync, constants, openSync, statSync } from 'node:fs'
-import { connect } from 'node:net'
-import { ReadStream } from 'node:tty'
 import { vmInfoSchema } from '../api/schemas.ts'
-import { DescriptorWriter } from '../backends/descriptor-writer.ts'
-import { StreamWriter } from '../backends/stream-writer.ts'
 import { TerminalChardev } from '../backends/terminal-chardev.ts'
-import { reasonOf, TsvmmError } from '../util/errors.ts'
+import { TsvmmError } from '../util/errors.ts'
 import { seldomChecked } from '../util/issues.ts'
 import type { MachineEntry } from '../vmm/registry.native.ts'
 import { type ChosenLocal, type ConsoleDevice, consoleDevices } from './local-commands.ts'
@@ -13,31 +8,36 @@ import { type FoundMachine, findMachine } from './machines.ts'
 import { invalid } from './options.ts'
 import { consolesOf } from './registration.ts'
 import { askApi } from './remote.ts'
-
-/** The machine's end of a console. */
-interface Remote {
-  write(bytes: Uint8Array): void
-  close(): void
-}
-
-interface RemoteHandlers {
-  onBytes(bytes: Uint8Array): void
-  /** Nobody is there any more. */
-  onEnd(): void
-}
+import { openPlace, type RemoteConsole, type RemoteHandlers } from './remote-console.ts'
 
 /** Connects standard input and output with a machine, until the person leaves it or it ends. Returns the exit code. */
 export async function runConsole(chosen: ChosenLocal): Promise<number> {
   const wanted = deviceOf(chosen.options['port'])
   const machine = findMachine('console', chosen)
-  const [device, path] = placeOf(await consolesAt(machine), wanted)
-  const { promise: left, resolve: leave } = Promise.withResolvers<void>()
+  const place = placeOf(await consolesAt(machine), wanted)
+  if (place === undefined && machine.socket === undefined) {
+    const what = wanted ?? 'the machine'
+    throw new TsvmmError('ERR_CONSOLE', {
+      reason: `${what} is not to be connected with: --api-socket, pty or socket=PATH would let you`,
+    })
+  }
+  const { promise: left, resolve: leave, reject } = Promise.withResolvers<void>()
   const hasPerson = process.env['TSVMM_TERMINAL'] === '1'
   const local = new TerminalChardev({ input: process.stdin, output: process.stdout, hasPerson, onEnd: leave })
   process.stdout.on('error', () => leave())
+  // It may end before anybody waits for that.
+  left.catch(() => {})
   try {
-    const remote = await open(path, { onBytes: bytes => local.write(bytes), onEnd: leave })
-    if (process.stdin.isTTY) console.error(`${device} of ${machine.name}, Ctrl-A x leaves it\r`)
+    const handlers: RemoteHandlers = {
+      onBytes: bytes => local.write(bytes),
+      onEnd: error => (error === undefined ? leave() : reject(error)),
+    }
+    const remote =
+      place === undefined
+        ? await openServed(machine.socket ?? '', wanted, handlers)
+        : await openPlace(place[1], handlers)
+    if (process.stdin.isTTY)
+      console.error(`${place?.[0] ?? wanted ?? 'console'} of ${machine.name}, Ctrl-A x leaves it\r`)
     local.onInput(bytes => remote.write(bytes))
     await left
     remote.close()
@@ -62,60 +62,20 @@ async function consolesAt({ socket, entry }: FoundMachine): Promise<Consoles> {
   return consolesOf(config)
 }
 
-function placeOf(consoles: Consoles, wanted: ConsoleDevice | undefined): [ConsoleDevice, string] {
+function placeOf(consoles: Consoles, wanted: ConsoleDevice | undefined): [ConsoleDevice, string] | undefined {
   for (const device of wanted === undefined ? consoleDevices : [wanted]) {
     const path = consoles[device]
     if (path !== undefined) return [device, path]
   }
-  const what = wanted ?? 'the machine'
-  throw new TsvmmError('ERR_CONSOLE', {
-    reason: `${what} is not to be connected with: pty or socket=PATH would let you`,
-  })
+  return undefined
 }
 
-/** A pseudo terminal or a socket. */
-async function open(path: string, handlers: RemoteHandlers): Promise<Remote> {
-  try {
-    return statSync(path).isSocket() ? await openSocket(path, handlers) : openTerminal(path, handlers)
-  } catch (cause) {
-    throw new TsvmmError('ERR_CONSOLE', { reason: `${path}: ${reasonOf(cause)}` }, { cause })
-  }
-}
-
-function openSocket(path: string, { onBytes, onEnd }: RemoteHandlers): Promise<Remote> {
-  const { promise, resolve, reject } = Promise.withResolvers<Remote>()
-  const socket = connect(path)
-  const writer = new StreamWriter(socket)
-  socket.on('error', reject)
-  socket.on('data', onBytes)
-  socket.on('close', onEnd)
-  socket.on('connect', () =>
-    resolve({
-      write: bytes => writer.write(bytes),
-      close: () => {
-        writer.close()
-        socket.destroy()
-      },
-    }),
-  )
-  return promise
-}
-
-/** It is in raw mode already. */
-function openTerminal(path: string, { onBytes, onEnd }: RemoteHandlers): Remote {
-  const writeFd = openSync(path, constants.O_WRONLY | constants.O_NOCTTY | constants.O_NONBLOCK)
-  const writer = new DescriptorWriter(writeFd)
-  const input = new ReadStream(openSync(path, constants.O_RDONLY | constants.O_NOCTTY))
-  // A pseudo terminal that its machine has closed is an error to read.
-  input.on('error', onEnd)
-  input.on('close', onEnd)
-  input.on('data', onBytes)
-  return {
-    write: bytes => writer.write(bytes),
-    close: () => {
-      writer.close()
-      closeSync(writeFd)
-      input.destroy()
-    },
-  }
+/** Over a WebSocket; what it takes for that is loaded only then. */
+async function openServed(
+  socket: string,
+  device: ConsoleDevice | undefined,
+  handlers: RemoteHandlers,
+): Promise<RemoteConsole> {
+  const { openServedConsole } = await import('./served-console.ts')
+  return await openServedConsole(socket, device, handlers)
 }

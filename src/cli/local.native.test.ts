@@ -2,6 +2,7 @@ import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
 import { execa } from 'execa'
+import { ServedVmm } from '../api/testing/served-vmm.ts'
 import { PtyChardev } from '../backends/pty-chardev.native.ts'
 import { SocketChardev } from '../backends/socket-chardev.ts'
 import { Registration } from '../vmm/registry.native.ts'
@@ -70,11 +71,38 @@ test.serial('what is asked for wrongly is refused in a line', async t => {
   await refused(['console', '--port', 'screen'], 2, `--port: screen is none of ${devices}`)
   const entry = { pid: process.pid, started: new Date().toISOString(), state: 'running', consoles: {} } as const
   using _first = new Registration(serving.environment.TSVMM_RUNTIME_DIR, { ...entry, clone: 0 })
-  const closed = 'is not to be connected with: pty or socket=PATH would let you'
+  const closed = 'is not to be connected with: --api-socket, pty or socket=PATH would let you'
   await refused(['console'], 1, `console: the machine ${closed}`)
   await refused(['console', '--port', 'serial'], 1, `console: serial ${closed}`)
   using _second = new Registration(serving.environment.TSVMM_RUNTIME_DIR, { ...entry, clone: 1 })
   await refused(['console'], 1, `console: which of 2 machines: ${hint}`)
+})
+
+test.serial('a console that has no place of its own is reached through the API', async t => {
+  await using serving = new Serving()
+  await using served = await ServedVmm.start()
+  const { stderr, exitCode } = await serving.run('--api-socket', served.socketPath, 'console')
+  t.regex(stderr, /^tsvmm: error: vm\.info: .*there is no machine/)
+  t.is(exitCode, 1)
+  await served.put('/vm.create', { payload: { kernel: 'k' } })
+  const refused = await serving.run('--api-socket', served.socketPath, 'console')
+  t.deepEqual(
+    [refused.stderr, refused.exitCode],
+    [...['tsvmm: error: console: the machine is not running: boot it first', 1]],
+  )
+  await served.put('/vm.boot')
+  const { chardev } = served.machines.serial
+  const heard = Promise.withResolvers<string>()
+  chardev.onInput(bytes => heard.resolve(Buffer.from(bytes).toString()))
+  chardev.write(Buffer.from('login: '))
+  const client = execa(process.execPath, [program, 'console', served.socketPath, '--port', 'serial'], {
+    ...{ env: { ...serving.environment, TSVMM_TERMINAL: '1' }, reject: false },
+  })
+  t.is(String(await new Promise(resolve => client.stdout.once('data', resolve))), 'login: ')
+  client.stdin.write('root\n')
+  t.is(await heard.promise, 'root\n')
+  client.stdin.write('\x01x')
+  t.deepEqual([(await client).exitCode, (await client).stderr], [0, ''])
 })
 
 for (const kind of ['pty', 'socket'] as const) {

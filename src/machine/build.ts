@@ -19,7 +19,7 @@ import type {
   RamSenderOptions,
 } from '../memory/ram-transfer.ts'
 import { TsvmmError } from '../util/errors.ts'
-import type { Terminals } from './chardevs.ts'
+import type { Consoles, Terminals } from './chardevs.ts'
 import type { CpuFingerprint } from './cpu-fingerprint.ts'
 import { crashOf } from './crash.ts'
 import type { CoreLayout } from './elf-core.ts'
@@ -60,7 +60,7 @@ export interface MachineRam {
   touchedPages?(): Uint32Array | undefined
 }
 
-export type { DevicePlace, DirtyPages, NewDevice, Terminals }
+export type { Consoles, DevicePlace, DirtyPages, NewDevice, Terminals }
 
 /** Saved RAM that a machine begins with. */
 export interface SavedRam {
@@ -77,6 +77,7 @@ export interface BuiltMachine {
   readonly ram: MachineRam
   readonly hotplug: Pick<DeviceHotplug, 'add' | 'remove' | 'resize' | 'finishRemovals'>
   readonly terminals: Terminals
+  readonly consoles: Consoles
   /** What another host must have to take the guest over. Only while it is paused. */
   describeCpu(): CpuFingerprint
   /** As describeCpu(), of one that runs: for that its first vCPU is parked for a moment. */

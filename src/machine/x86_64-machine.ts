@@ -40,7 +40,7 @@ import type { Component } from '../state/component.ts'
 import { concatenate } from '../util/bytes.ts'
 import { TsvmmError } from '../util/errors.ts'
 import type { BuiltMachine, CoreDump, MachineEvents, MachineRam } from './build.ts'
-import { Chardevs, type Terminals } from './chardevs.ts'
+import { Chardevs, type Consoles, type Terminals } from './chardevs.ts'
 import type { CpuFingerprint } from './cpu-fingerprint.ts'
 import { coreLayout } from './elf-core.ts'
 import { DeviceHotplug } from './hotplug.ts'
@@ -174,6 +174,10 @@ export class X86Machine implements BuiltMachine {
       createLate: options => createLateRam(memory, options, () => this.halt()),
       touchedPages: () => this.#source?.touchedPages?.(),
     }
+  }
+
+  get consoles(): Consoles {
+    return this.#chardevs.consoles
   }
 
   get terminals(): Terminals {

@@ -12,6 +12,7 @@ import type { ExitCounters } from '../hypervisor/hypervisor.ts'
 import {
   type BuiltMachine,
   buildMachine,
+  type Consoles,
   type DevicePlace,
   type MachineBuilder,
   type MachineEvents,
@@ -227,6 +228,11 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
   /** With all that was chosen for the machine when it was made, and the devices that it has now. */
   get config(): VmConfig {
     return this.#config.current
+  }
+
+  /** Its serial port and consoles, for others to join. */
+  get consoles(): Consoles {
+    return this.#machine.consoles
   }
 
   /** Where clients find its pseudo terminals. */

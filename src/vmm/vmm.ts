@@ -2,6 +2,7 @@ import { EventEmitter } from 'node:events'
 import type { DeviceList } from '../config/device-ids.ts'
 import { parseDevices, parseVmConfig, type VmConfig } from '../config/vm-config.ts'
 import type { DevicePlace } from '../machine/build.ts'
+import { type ChardevOwner, type ConsoleListener, chardevOwners, type JoinedConsole } from '../machine/chardevs.ts'
 import type { MigrationProgress } from '../migration/progress.ts'
 import type { SnapshotProgress } from '../snapshot/progress.ts'
 import type { SnapshotOptions } from '../snapshot/write.ts'
@@ -19,6 +20,8 @@ import type { RestoreOptions } from './restore.ts'
 import { Vm, type VmOptions } from './vm.ts'
 import type { VmExit } from './vm-events.ts'
 import { type VmInfo, vmCounters, vmInfo } from './vm-info.ts'
+
+export { type ChardevOwner, type ConsoleListener, chardevOwners, type JoinedConsole }
 
 export interface VmmEvents {
   event: [VmmEvent]
@@ -172,9 +175,26 @@ export class Vmm extends EventEmitter<VmmEvents> implements AsyncDisposable {
     return this.#change('snapshot', () => this.#existingVm().snapshot(path, options))
   }
 
+  /**
+   * Joins a console of the machine, the first that it has where none is named: serial port, console, debug console. Throws
+   * ERR_VM_NOT_RUNNING, ERR_CONSOLE.
+   */
+  joinConsole(listener: ConsoleListener, owner?: ChardevOwner): JoinedConsole {
+    const { consoles } = this.#existingVm()
+    for (const each of owner === undefined ? chardevOwners : [owner]) {
+      const joined = consoles.get(each)?.join(listener)
+      if (joined !== undefined) return joined
+    }
+    throw new TsvmmError('ERR_CONSOLE', { reason: `the machine has no ${owner?.replace('_', ' ') ?? 'serial port'}` })
+  }
+
   /** As Vm.coredump. */
   coredump(path: string): Promise<void> {
-    return this.#change('coredump', () => this.#existingVm().coredump(path))
+    return this.#change('coredump', async () => {
+      this.#tell('vm', 'coredumping')
+      await this.#existingVm().coredump(path)
+      this.#tell('vm', 'coredumped')
+    })
   }
 
   /** Throws ERR_VM_NOT_RUNNING. */

@@ -2,10 +2,19 @@ import { once } from 'node:events'
 import { writeSync } from 'node:fs'
 import { Socket } from 'node:net'
 import * as z from 'zod/mini'
+import { nullChardev } from '../../backends/chardev.ts'
+import { SharedConsole } from '../../backends/shared-console.ts'
 import type { VmConfig } from '../../config/vm-config.ts'
 import { AcpiPciHotplug } from '../../devices/acpi-pci-hotplug.ts'
 import { FakeVirtualMachine } from '../../hypervisor/fake.ts'
-import type { BuildOptions, BuiltMachine, MachineBuilder, MachineEvents, Terminals } from '../../machine/build.ts'
+import type {
+  BuildOptions,
+  BuiltMachine,
+  Consoles,
+  MachineBuilder,
+  MachineEvents,
+  Terminals,
+} from '../../machine/build.ts'
 import { coreLayout } from '../../machine/elf-core.ts'
 import { DeviceHotplug, type NewDevice, type PluggedDevice } from '../../machine/hotplug.ts'
 import { Machine } from '../../machine/machine.ts'
@@ -56,6 +65,8 @@ export class FakeMachines {
   /** Of the newest machine: what its guest sees and does of hotplug. */
   controller = new AcpiPciHotplug()
   configs: VmConfig[] = []
+  /** Of every machine, and never closed. */
+  readonly serial = new SharedConsole(nullChardev)
   /** Of the state of the machines that are made. */
   registerVersion = 1
   /** How the newest machine was built. */
@@ -109,10 +120,12 @@ class FakeMachine implements BuiltMachine {
 
   readonly hotplug: DeviceHotplug
   readonly terminals: Terminals
+  readonly consoles: Consoles
 
   constructor(machines: FakeMachines, config: VmConfig, events: MachineEvents) {
     this.#machines = machines
     this.terminals = new Map(config.serial.mode === 'Pty' ? [['serial', '/dev/pts/0']] : [])
+    this.consoles = new Map([['serial', machines.serial]])
     this.components.add(new FakeDevice(machines))
     this.components.add(new FakeRegister(machines.registerVersion))
     this.hotplug = this.components.add(
