@@ -46,7 +46,7 @@ export class ApiClient {
   }
 
   /** Asks as often as clients do until somebody answers. */
-  async ready(timeoutMs = 10_000): Promise<void> {
+  async ready(timeoutMs = 60_000): Promise<void> {
     const deadline = performance.now() + timeoutMs
     for (;;) {
       try {

@@ -156,6 +156,19 @@ test('fields that nobody knows are left out and logged, fields without machinery
   t.notRegex(JSON.stringify(json), /novelty|shade/)
 })
 
+test('what a client left open is not null in an answer', async t => {
+  await using served = await ServedVmm.start()
+  const open = { mac: null, mtu: null, rate_limiter_config: null }
+  const disk = { path: 'd', id: null, serial: null, rate_limit_group: null, pci_device_id: null }
+  const body = { ...config, disks: [disk], net: [open], balloon: null, rng: null, platform: null, serial: null }
+  t.is((await served.put('/vm.create', body)).status, 204)
+  t.notRegex((await served.get('/vm.info')).text, /null/)
+  await served.put('/vm.boot')
+  for (const path of ['/vm.info', '/vm.counters', '/tsvmm.migration-progress', '/tsvmm.snapshot-progress']) {
+    t.notRegex((await served.get(path)).text, /null/, path)
+  }
+})
+
 test('a request cannot reach for descriptors of this process', async t => {
   await using served = await ServedVmm.start()
   t.is((await served.put('/vm.create', { ...config, net: [{ fds: [5] }] })).status, 400)
