@@ -65,23 +65,32 @@ async function receive(options: DownloadOptions, partial: PartialFile): Promise<
     throw new Error(`${url}: ${total} bytes are more than ${maximumBytes}`)
   if (start === 0) partial.begin(response.headers.get('etag') ?? response.headers.get('last-modified') ?? undefined)
   await using writer = await partial.writer(start)
+  const cut = await copyBody(response, writer, patience, () => {
+    if (writer.sizeBytes > maximumBytes) {
+      partial.remove()
+      throw new TooLarge(`${url}: more than ${maximumBytes} bytes`)
+    }
+    options.onProgress?.(writer.sizeBytes, total)
+  })
+  if (cut !== undefined) return cut
+  return total === undefined || writer.sizeBytes === total
+    ? 'whole'
+    : `ended after ${writer.sizeBytes} of ${total} bytes`
+}
+
+/** Resolves to why it ended before its end, if it did; `onChunk` may refuse what has come. */
+async function copyBody(response: Response, writer: Writer, patience: Patience, onChunk: () => void) {
   try {
     for await (const chunk of response.body ?? []) {
       patience.renew()
       await writer.write(chunk)
-      if (writer.sizeBytes > maximumBytes) throw new TooLarge(`${url}: more than ${maximumBytes} bytes`)
-      options.onProgress?.(writer.sizeBytes, total)
+      onChunk()
     }
+    return undefined
   } catch (error) {
-    if (error instanceof TooLarge) {
-      partial.remove()
-      throw error
-    }
-    return patience.signal.aborted ? `nothing came for ${idleMs / 1000} s` : `the connection was cut (${reason(error)})`
+    if (error instanceof TooLarge) throw error
+    return patience.signal.aborted ? reason(patience.signal.reason) : `the connection was cut (${reason(error)})`
   }
-  return total === undefined || writer.sizeBytes === total
-    ? 'whole'
-    : `ended after ${writer.sizeBytes} of ${total} bytes`
 }
 
 class TooLarge extends Error {}

@@ -1,6 +1,7 @@
 import { crc32 } from 'node:zlib'
 import test from 'ava'
-import { layOutDisk, type PartitionRequest, sectorBytes } from './gpt.ts'
+import { layOutDisk, type PartitionRequest } from './gpt.ts'
+import { sectorBytes } from './gpt-format.ts'
 
 const mebibyte = 1024 * 1024
 const requests: readonly PartitionRequest[] = [

@@ -1,15 +1,13 @@
 import { createHash } from 'node:crypto'
 import { crc32 } from 'node:zlib'
+import { entryFields, headerBytes, headerFields, headerSignature, nameBytes, sectorBytes } from './gpt-format.ts'
 
-/** A partition table of one kind only: GPT with sectors of 512 bytes (UEFI 2.10 §5.3). */
-export const sectorBytes = 512
 const entryCount = 128
 const entryBytes = 128
-const headerBytes = 92
 const tableSectors = (entryCount * entryBytes) / sectorBytes
 /** Partitions begin at multiples of a MiB, as everybody's do. */
 const alignmentSectors = 2048
-const nameCharacters = 36
+const nameCharacters = nameBytes / 2
 
 /** Partition types by the names that sfdisk has for them. */
 export const partitionTypes = {
@@ -44,46 +42,60 @@ export function layOutDisk(requests: readonly PartitionRequest[]): DiskLayout {
   const offsets: number[] = []
   const seed = JSON.stringify(requests)
   let next = alignmentSectors
-  for (const { number, type, name, sizeBytes } of requests) {
-    if (!Number.isInteger(number) || number < 1 || number > entryCount)
-      throw new Error(`partition ${number}: no number`)
-    if (sizeBytes <= 0) throw new Error(`partition ${number}: is empty`)
-    if (name.length > nameCharacters) throw new Error(`partition ${number}: its name is longer than ${nameCharacters}`)
-    const at = (number - 1) * entryBytes
-    if (table.readBigUInt64LE(at) !== 0n) throw new Error(`partition ${number}: is there twice`)
-    const sectors = Math.ceil(sizeBytes / sectorBytes)
-    guid(partitionTypes[type]).copy(table, at)
-    guid(derivedGuid(seed, number)).copy(table, at + 16)
-    table.writeBigUInt64LE(BigInt(next), at + 32)
-    table.writeBigUInt64LE(BigInt(next + sectors - 1), at + 40)
-    table.write(name, at + 56, 'utf16le')
+  for (const request of requests) {
+    const entry = entryFor(table, request)
+    const sectors = Math.ceil(request.sizeBytes / sectorBytes)
+    guid(partitionTypes[request.type]).copy(entry, entryFields.type)
+    guid(derivedGuid(seed, request.number)).copy(entry, entryFields.guid)
+    entry.writeBigUInt64LE(BigInt(next), entryFields.firstSector)
+    entry.writeBigUInt64LE(BigInt(next + sectors - 1), entryFields.lastSector)
+    entry.write(request.name, entryFields.name, 'utf16le')
     offsets.push(next * sectorBytes)
     next = Math.ceil((next + sectors) / alignmentSectors) * alignmentSectors
   }
   const lastSector = next + alignmentSectors - 1
-  const header = (own: number, other: number, tableAt: number) => {
-    const bytes = Buffer.alloc(sectorBytes)
-    bytes.write('EFI PART', 0, 'latin1')
-    bytes.writeUInt32LE(0x10000, 8)
-    bytes.writeUInt32LE(headerBytes, 12)
-    bytes.writeBigUInt64LE(BigInt(own), 24)
-    bytes.writeBigUInt64LE(BigInt(other), 32)
-    bytes.writeBigUInt64LE(BigInt(2 + tableSectors), 40)
-    bytes.writeBigUInt64LE(BigInt(lastSector - tableSectors - 1), 48)
-    guid(derivedGuid(seed, 0)).copy(bytes, 56)
-    bytes.writeBigUInt64LE(BigInt(tableAt), 72)
-    bytes.writeUInt32LE(entryCount, 80)
-    bytes.writeUInt32LE(entryBytes, 84)
-    bytes.writeUInt32LE(crc32(table), 88)
-    bytes.writeUInt32LE(crc32(bytes.subarray(0, headerBytes)), 16)
-    return bytes
-  }
+  const header = { lastSector, diskGuid: derivedGuid(seed, 0), tableDigest: crc32(table) }
   return {
     sizeBytes: (lastSector + 1) * sectorBytes,
     offsets,
-    head: Buffer.concat([protectiveMbr(lastSector), header(1, lastSector, 2), table]),
-    tail: Buffer.concat([table, header(lastSector, 1, lastSector - tableSectors)]),
+    head: Buffer.concat([protectiveMbr(lastSector), headerOf(header, 1, 2), table]),
+    tail: Buffer.concat([table, headerOf(header, lastSector, lastSector - tableSectors)]),
   }
+}
+
+/** The bytes of the table where a request is written. */
+function entryFor(table: Buffer, { number, name, sizeBytes }: PartitionRequest): Buffer {
+  if (!Number.isInteger(number) || number < 1 || number > entryCount) throw new Error(`partition ${number}: no number`)
+  if (sizeBytes <= 0) throw new Error(`partition ${number}: is empty`)
+  if (name.length > nameCharacters) throw new Error(`partition ${number}: its name is longer than ${nameCharacters}`)
+  const entry = table.subarray((number - 1) * entryBytes, number * entryBytes)
+  if (entry.readBigUInt64LE(entryFields.type) !== 0n) throw new Error(`partition ${number}: is there twice`)
+  return entry
+}
+
+interface HeaderContents {
+  readonly lastSector: number
+  readonly diskGuid: string
+  readonly tableDigest: number
+}
+
+/** One of both headers, for the sector `own`; its table begins at `tableAt`. */
+function headerOf({ lastSector, diskGuid, tableDigest }: HeaderContents, own: number, tableAt: number): Buffer {
+  const bytes = Buffer.alloc(sectorBytes)
+  bytes.write(headerSignature, headerFields.signature, 'latin1')
+  bytes.writeUInt32LE(0x10000, headerFields.revision)
+  bytes.writeUInt32LE(headerBytes, headerFields.headerBytes)
+  bytes.writeBigUInt64LE(BigInt(own), headerFields.own)
+  bytes.writeBigUInt64LE(BigInt(own === 1 ? lastSector : 1), headerFields.other)
+  bytes.writeBigUInt64LE(BigInt(2 + tableSectors), headerFields.firstUsable)
+  bytes.writeBigUInt64LE(BigInt(lastSector - tableSectors - 1), headerFields.lastUsable)
+  guid(diskGuid).copy(bytes, headerFields.diskGuid)
+  bytes.writeBigUInt64LE(BigInt(tableAt), headerFields.tableAt)
+  bytes.writeUInt32LE(entryCount, headerFields.entryCount)
+  bytes.writeUInt32LE(entryBytes, headerFields.entryBytes)
+  bytes.writeUInt32LE(tableDigest, headerFields.tableDigest)
+  bytes.writeUInt32LE(crc32(bytes.subarray(0, headerBytes)), headerFields.digest)
+  return bytes
 }
 
 /** One partition over all of the disk, for programs that know no GPT (§5.2.3). */

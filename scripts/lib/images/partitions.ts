@@ -1,4 +1,5 @@
 import { closeSync, openSync, readSync } from 'node:fs'
+import { entryFields, headerFields, headerSignature, nameBytes, sectorBytes } from './gpt-format.ts'
 
 /** A partition of a disk, as its GPT has it (UEFI 2.10 §5.3). */
 export interface Partition {
@@ -9,10 +10,7 @@ export interface Partition {
   readonly fileSystem: 'ext' | 'btrfs' | undefined
 }
 
-const sectorBytes = 512
 const mostEntries = 1024
-const header = { signature: 'EFI PART', tableAt: 72, entries: 80, entryBytes: 84 }
-const entry = { first: 32, last: 40, name: 56, nameBytes: 72 }
 /** Where a file system says what it is, and with which bytes. */
 const signatures = [
   { fileSystem: 'btrfs', offset: 0x10040, bytes: Buffer.from('_BHRfS_M') },
@@ -29,17 +27,20 @@ export function readPartitions(path: string): Partition[] {
   }
   try {
     const head = read(sectorBytes, sectorBytes)
-    if (head.toString('latin1', 0, 8) !== header.signature) throw new Error(`${path}: has no GPT`)
-    const count = head.readUInt32LE(header.entries)
-    const entryBytes = head.readUInt32LE(header.entryBytes)
-    if (count > mostEntries || entryBytes < entry.name + entry.nameBytes || entryBytes > sectorBytes * 8) {
+    if (!head.toString('latin1', headerFields.signature).startsWith(headerSignature))
+      throw new Error(`${path}: has no GPT`)
+    const count = head.readUInt32LE(headerFields.entryCount)
+    const entryBytes = head.readUInt32LE(headerFields.entryBytes)
+    if (count > mostEntries || entryBytes < entryFields.name + nameBytes || entryBytes > sectorBytes * 8) {
       throw new Error(`${path}: its GPT has ${count} entries of ${entryBytes} bytes`)
     }
-    const table = read(Number(head.readBigUInt64LE(header.tableAt)) * sectorBytes, count * entryBytes)
+    const table = read(Number(head.readBigUInt64LE(headerFields.tableAt)) * sectorBytes, count * entryBytes)
     return Array.from({ length: count }, (_, index) =>
       table.subarray(index * entryBytes, (index + 1) * entryBytes),
     ).flatMap((bytes, index) =>
-      bytes.subarray(0, 16).every(byte => byte === 0) ? [] : [partitionOf(bytes, index + 1, read)],
+      bytes.subarray(entryFields.type, entryFields.guid).every(byte => byte === 0)
+        ? []
+        : [partitionOf(bytes, index + 1, read)],
     )
   } finally {
     closeSync(fd)
@@ -47,10 +48,10 @@ export function readPartitions(path: string): Partition[] {
 }
 
 function partitionOf(bytes: Buffer, number: number, read: (position: number, length: number) => Buffer): Partition {
-  const [first, last] = [bytes.readBigUInt64LE(entry.first), bytes.readBigUInt64LE(entry.last)]
+  const [first, last] = [bytes.readBigUInt64LE(entryFields.firstSector), bytes.readBigUInt64LE(entryFields.lastSector)]
   const offsetBytes = Number(first) * sectorBytes
   const found = signatures.find(({ offset, bytes: own }) => read(offsetBytes + offset, own.length).equals(own))
-  const name = bytes.toString('utf16le', entry.name, entry.name + entry.nameBytes).replace(/\0.*$/s, '')
+  const name = bytes.toString('utf16le', entryFields.name, entryFields.name + nameBytes).replace(/\0.*$/s, '')
   return {
     number,
     name,
