@@ -1,10 +1,6 @@
 import { execFileSync } from 'node:child_process'
-import { existsSync, mkdirSync, rmSync } from 'node:fs'
-import { basename, join } from 'node:path'
 import { parseArgs } from 'node:util'
-import { cacheDirectory, makeOnce } from '../cache.ts'
-import { convertToRaw } from './convert.ts'
-import { download } from './download.ts'
+import { cacheImage } from './cached-images.ts'
 import { imageNames, locateImage } from './image-catalog.ts'
 
 const usage = `usage: scripts/fetch-image NAME [OUT]
@@ -24,16 +20,8 @@ async function main(): Promise<void> {
     process.exitCode = 2
     return
   }
-  const { url, digest } = await locateImage(name)
-  const folder = join(cacheDirectory(), 'cloud-images')
-  const path = join(folder, `${name}-${digest.hex.slice(0, 16)}.raw`)
-  mkdirSync(folder, { recursive: true })
-  await makeOnce(path, async temporary => {
-    const image = join(folder, `${digest.hex.slice(0, 16)}-${basename(new URL(url).pathname)}`)
-    if (!existsSync(image)) await download({ url, file: image, digest, onProgress: showProgress(url) })
-    convertToRaw(image, temporary)
-    rmSync(image)
-  })
+  const source = await locateImage(name)
+  const path = await cacheImage(name, source, { onProgress: showProgress(source.url) })
   if (out === undefined) console.log(path)
   else execFileSync('cp', ['--sparse=always', '--reflink=auto', path, out])
 }
