@@ -7,7 +7,7 @@ import { labBytes } from './lib/lab/machine.ts'
 import { type Counts, countGoogleTest, countTap, noCounts, sum } from './lib/test-counts.ts'
 import { canVirtualize } from './lib/virtualization.ts'
 import { lint } from './lint.ts'
-import { chooseImages } from './matrix/images.ts'
+import { chooseImages, obtainImages } from './matrix/images.ts'
 import { nameOf, suiteGroups } from './matrix/plan.ts'
 import { runMatrix } from './matrix/run.ts'
 
@@ -113,7 +113,7 @@ async function bootsInLab(command: readonly string[], file: string): Promise<Cou
 /** The cells of the matrix of cloud images that have all its images and ways somewhere; results/matrix has the report. */
 async function matrix(): Promise<Counts> {
   const say = (line: string) => console.log(line)
-  const images = await chooseImages({ isOffline: true, wanted: [], say })
+  const images = await obtainImages(await chooseImages({ isOffline: true, wanted: [], say }))
   const results = await runMatrix(suiteGroups(images), { directory: 'results/matrix', say })
   const failed = results.filter(({ error }) => error !== undefined)
   for (const { error, ...cell } of failed) console.log(`not ok ${nameOf(cell)}: ${error}`)

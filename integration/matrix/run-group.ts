@@ -23,9 +23,13 @@ export async function runGroup(group: Group, { onResult }: GroupEvents): Promise
   for (const cell of cellsOf(group)) {
     const begun = performance.now()
     const error = await failureOf(() => booted.run(cell.verb))
-    const result = { ...cell, seconds: (performance.now() - begun) / 1000 }
+    const result = { ...cell, seconds: secondsSince(begun), ...booted.takeStart() }
     onResult(error === undefined ? result : { ...result, error }, booted.takeLog())
   }
+}
+
+function secondsSince(begun: number): number {
+  return (performance.now() - begun) / 1000
 }
 
 async function failureOf(action: () => Promise<void>): Promise<string | undefined> {
@@ -49,6 +53,7 @@ class BootedMachine implements CleanBoot, AsyncDisposable {
   #process: GuestProcess | undefined
   #hasBooted = false
   #snapshot: Promise<string> | undefined
+  #startSeconds: number | undefined
 
   constructor(group: Group, workspace: Workspace, network: TapNetwork) {
     this.machine = new CloudMachine(group, workspace, network.tap)
@@ -93,6 +98,12 @@ class BootedMachine implements CleanBoot, AsyncDisposable {
     return path
   }
 
+  async starts(answer: Promise<unknown>): Promise<void> {
+    const begun = performance.now()
+    await answer
+    this.#startSeconds = secondsSince(begun)
+  }
+
   watch<T extends { readonly console: { readonly transcript: string } }>(process: T): T {
     this.#transcripts.push(() => process.console.transcript)
     return process
@@ -100,6 +111,13 @@ class BootedMachine implements CleanBoot, AsyncDisposable {
 
   keepFile(path: string): void {
     this.#transcripts.push(() => (existsSync(path) ? readFileSync(path, 'latin1') : ''))
+  }
+
+  /** Of the last verb, as takeLog(). */
+  takeStart(): Pick<CellResult, 'startSeconds'> {
+    const startSeconds = this.#startSeconds
+    this.#startSeconds = undefined
+    return startSeconds === undefined ? {} : { startSeconds }
   }
 
   /** Of the last verb. */

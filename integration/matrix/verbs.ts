@@ -18,6 +18,8 @@ export interface CleanBoot {
   readonly workspace: Workspace
   /** The snapshot of a clean boot, with its disk: somebody is logged in at the serial port. */
   snapshot(): Promise<string>
+  /** Waits for the first answer of what is made of the snapshot: what that takes is the start of the verb. */
+  starts(answer: Promise<unknown>): Promise<void>
   /** Has the transcript kept where the verb fails. */
   watch<T extends { readonly console: { readonly transcript: string } }>(process: T): T
   /** As watch(), of a file. */
@@ -26,10 +28,15 @@ export interface CleanBoot {
 
 type AfterBoot = (boot: CleanBoot) => Promise<void>
 
+function answerOf(process: TsvmmProcess): Promise<unknown> {
+  return process.console.check('true')
+}
+
 /** Restored with its pages on demand, it is itself, writes, and powers off. */
 const restore: AfterBoot = async boot => {
   const path = await boot.snapshot()
   await using process = boot.watch(boot.machine.restore(path, ',memory_restore_mode=ondemand'))
+  await boot.starts(answerOf(process))
   const guest = new CloudGuest(process.console, boot.distro)
   await guest.isItself()
   assert.equal(await guest.console.check('cat ~/marker'), 'booted')
@@ -43,6 +50,7 @@ const restore: AfterBoot = async boot => {
 const reboot: AfterBoot = async boot => {
   const path = await boot.snapshot()
   await using process = boot.watch(boot.machine.restore(path))
+  await boot.starts(answerOf(process))
   const guest = new CloudGuest(process.console, boot.distro)
   await guest.console.check('echo rebooted > ~/marker; sync')
   const before = await guest.console.check('cat /proc/sys/kernel/random/boot_id')
@@ -61,6 +69,7 @@ const migrate: AfterBoot = async boot => {
   const socket = boot.workspace.path('destination.sock')
   await using taps = await SpareTaps.create(boot.tap, 1)
   await using source = boot.watch(boot.machine.restore(clean))
+  await boot.starts(answerOf(source))
   await source.console.check('echo moved > ~/marker')
   await using destination = boot.watch(
     new TsvmmProcess([
@@ -86,6 +95,7 @@ const chain: AfterBoot = async boot => {
   const api = new ApiClient(boot.machine.socket)
   {
     await using process = boot.watch(boot.machine.restore(clean))
+    await boot.starts(answerOf(process))
     const { console: serial } = process
     await serial.check('echo one > ~/one')
     await api.change('/vm.snapshot', { destination_url: one, parent_url: clean, disks: 'Copy', live: true })
@@ -97,6 +107,13 @@ const chain: AfterBoot = async boot => {
   const guest = new CloudGuest(process.console, boot.distro)
   assert.equal(await guest.console.check('cat ~/one ~/two'), 'one\ntwo')
   await guest.isItself()
+}
+
+/** All of them run, and the first is to be reached. */
+async function allAnswer(sockets: readonly string[], taps: SpareTaps): Promise<void> {
+  for (const socket of sockets) await new ApiClient(socket).becomes('Running', 240_000)
+  await using _address = await taps.useOnly(0)
+  await overSsh(seeded, 'true')
 }
 
 /** Three clones in one process, each with a disk and a card of its own: none sees what the others write. */
@@ -112,7 +129,7 @@ const clone: AfterBoot = async boot => {
     ...['--api-socket', boot.workspace.path('clone-{n}.sock'), '--serial', `file=${log('{n}')}`],
     ...['--net', `id=_net2,tap=${taps.name('{n}')}`],
   ])
-  for (const socket of sockets) await new ApiClient(socket).becomes('Running', 240_000)
+  await boot.starts(allAnswer(sockets, taps))
   const ids = new Set<string>()
   for (const number of numbers) {
     await using _address = await taps.useOnly(number)
@@ -154,7 +171,7 @@ class SpareTaps implements AsyncDisposable {
   }
 
   name(number: number | string): string {
-    return `clone${number}`
+    return `spare${number}`
   }
 
   async useOnly(number: number): Promise<AsyncDisposable> {

@@ -1,9 +1,7 @@
-import { readdirSync, statSync } from 'node:fs'
-import { join } from 'node:path'
 import { execa } from 'execa'
-import { cacheDirectory } from '../lib/cache.ts'
+import { newestCachedImage } from '../lib/images/cached-images.ts'
 import { imageNames, locateImage } from '../lib/images/image-catalog.ts'
-import type { MatrixImage } from './plan.ts'
+import type { ChosenImage, MatrixImage } from './plan.ts'
 
 /** What each stands in for, where none of these can be had. */
 const standIns = [
@@ -19,53 +17,59 @@ export interface ImageChoice {
   /** All where there are none. */
   readonly wanted: readonly string[]
   readonly say: (line: string) => void
+  /** Where an image is in the cache. */
+  readonly cached?: (name: string) => string | undefined
+}
+
+/** An image that is not yet, or not known to be, on this machine. */
+export interface AvailableImage extends ChosenImage {
+  /** Makes or fetches it, and says where it is. */
+  obtain(): Promise<string>
 }
 
 /** The images of the matrix: the distributions' own where they are cached or can be had, and what stands in for the others. */
-export async function chooseImages({ isOffline, wanted, say }: ImageChoice): Promise<MatrixImage[]> {
-  const images: MatrixImage[] = []
-  for (const standIn of standIns) {
-    const named = standIn.for.filter(name => wanted.length === 0 || wanted.includes(name))
-    const real: MatrixImage[] = []
-    for (const name of named) {
-      const path = await pathOf(name, isOffline, say)
-      if (path !== undefined) real.push({ name, distro: standIn.distro, isReal: true, path })
+export async function chooseImages(choice: ImageChoice): Promise<AvailableImage[]> {
+  const { wanted, say } = choice
+  const images: AvailableImage[] = []
+  for (const { name, distro, for: names } of standIns) {
+    const named = names.filter(each => wanted.length === 0 || wanted.includes(each))
+    const real: AvailableImage[] = []
+    for (const each of named) {
+      const obtain = await wayToObtain(each, choice)
+      if (obtain !== undefined) real.push({ name: each, distro, isReal: true, obtain })
     }
-    const isWanted = wanted.includes(standIn.name)
     const isNeeded = real.length === 0 && (wanted.length === 0 || named.length > 0)
-    if (isWanted || isNeeded) {
-      const { stdout } = await execa('scripts/fixtures', [standIn.name], { stderr: 'inherit' })
-      const path = join(stdout, 'disk.raw')
-      if (isNeeded && !isWanted) say(`${standIn.name} stands in for ${named.join(', ')}`)
-      images.push({ name: standIn.name, distro: standIn.distro, isReal: false, path })
-    }
+    if (isNeeded && !wanted.includes(name)) say(`${name} stands in for ${named.join(', ')}`)
+    if (isNeeded || wanted.includes(name)) images.push({ name, distro, isReal: false, obtain: () => madeHere(name) })
     images.push(...real)
   }
   return images
 }
 
+export async function obtainImages(images: readonly AvailableImage[]): Promise<MatrixImage[]> {
+  const obtained: MatrixImage[] = []
+  for (const { obtain, ...image } of images) obtained.push({ ...image, path: await obtain() })
+  return obtained
+}
+
+async function madeHere(name: string): Promise<string> {
+  const { stdout } = await execa('scripts/make-image', [name], { stderr: 'inherit' })
+  return stdout
+}
+
 /** Undefined where it is not cached and cannot be had. */
-async function pathOf(name: string, isOffline: boolean, say: (line: string) => void): Promise<string | undefined> {
-  if (isOffline) return newestCached(name)
+async function wayToObtain(
+  name: string,
+  { isOffline, cached = newestCachedImage }: ImageChoice,
+): Promise<AvailableImage['obtain'] | undefined> {
+  const path = cached(name)
+  const take = path === undefined ? undefined : async () => path
+  if (isOffline) return take
   try {
     // The list of checksums is small: where it cannot be had, the image cannot.
     await locateImage(name)
   } catch {
-    return newestCached(name)
+    return take
   }
-  say(`${name} is fetched`)
-  const { stdout } = await execa('scripts/fetch-image', [name], { stderr: 'inherit' })
-  return stdout.trim()
-}
-
-function newestCached(name: string): string | undefined {
-  const folder = join(cacheDirectory(), 'cloud-images')
-  let files: string[]
-  try {
-    files = readdirSync(folder).filter(file => file.startsWith(`${name}-`) && file.endsWith('.raw'))
-  } catch {
-    return undefined
-  }
-  const paths = files.map(file => join(folder, file))
-  return paths.toSorted((a, b) => statSync(b).mtimeMs - statSync(a).mtimeMs)[0]
+  return async () => (await execa('scripts/fetch-image', [name], { stderr: 'inherit' })).stdout
 }

@@ -1,8 +1,18 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
-import { chooseImages, matrixImageNames } from './images.ts'
-import { cellsOf, nameOf, parseFilter, planGroups, suiteGroups, vcpuCounts, verbs, ways } from './plan.ts'
+import { chooseImages, matrixImageNames, obtainImages } from './images.ts'
+import {
+  type ChosenImage,
+  cellsOf,
+  nameOf,
+  parseFilter,
+  planGroups,
+  suiteGroups,
+  vcpuCounts,
+  verbs,
+  ways,
+} from './plan.ts'
 import { runMatrix } from './run.ts'
 
 const usage = `usage: npm run matrix -- [WORD...] [--suite] [--offline] [--list] [--out DIR]
@@ -32,13 +42,17 @@ async function main(): Promise<number> {
   const filter = parseFilter(positionals, matrixImageNames)
   const say = (line: string) => console.error(line)
   const isOffline = values.offline === true || values.suite === true
-  const images = await chooseImages({ isOffline, wanted: filter.images, say })
   const rustFirmware = process.env['TSVMM_RUST_FIRMWARE']
-  const groups = values.suite ? suiteGroups(images) : planGroups(images, filter, rustFirmware)
-  if (values.list || groups.length === 0) {
-    console.log(groups.length === 0 ? 'there is no such cell' : groups.flatMap(cellsOf).map(nameOf).join('\n'))
-    return groups.length === 0 ? 2 : 0
+  const plan = <Image extends ChosenImage>(images: readonly Image[]) =>
+    values.suite ? suiteGroups(images) : planGroups(images, filter, rustFirmware)
+  const chosen = await chooseImages({ isOffline, wanted: filter.images, say })
+  const names = plan(chosen).flatMap(cellsOf).map(nameOf)
+  if (names.length === 0) throw new Error('there is no such cell')
+  if (values.list) {
+    console.log(names.join('\n'))
+    return 0
   }
+  const groups = plan(await obtainImages(chosen))
   const results = await runMatrix(groups, { directory: values.out, say })
   console.log(readFileSync(join(values.out, 'report.md'), 'utf8'))
   return results.some(({ error }) => error !== undefined) ? 1 : 0

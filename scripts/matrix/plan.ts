@@ -5,25 +5,28 @@
 export const ways = ['custom', 'distribution', 'firmware', 'rust-firmware', 'qemu'] as const
 export type Way = (typeof ways)[number]
 
-/** What is done with a machine that has booted; `boot` is that. */
+/** What is done with a machine that has booted; `boot` is that, and `reboot` is of what firmware boots. */
 export const verbs = ['boot', 'restore', 'reboot', 'migrate', 'chain', 'clone'] as const
 export type Verb = (typeof verbs)[number]
 
 export const vcpuCounts = [1, 2] as const
 
-export interface MatrixImage {
+export interface ChosenImage {
   readonly name: string
   /** Whose seed it gets: a folder of fixtures/cloud-init. */
   readonly distro: 'ubuntu' | 'fedora'
   /** A distribution's own, or one that was made here to stand in for it. */
   readonly isReal: boolean
+}
+
+export interface MatrixImage extends ChosenImage {
   /** Its file on this machine. */
   readonly path: string
 }
 
 /** A machine, and all that is done with it: one boot, and a snapshot of that where all else begins. */
-export interface Group {
-  readonly image: MatrixImage
+export interface Group<Image extends ChosenImage = MatrixImage> {
+  readonly image: Image
   readonly way: Way
   readonly vcpus: number
   /** Beginning with `boot`. */
@@ -42,6 +45,8 @@ export interface Cell {
 /** A cell that was run. */
 export interface CellResult extends Cell {
   readonly seconds: number
+  /** Of what began with a snapshot: until a machine made of it answered. */
+  readonly startSeconds?: number
   /** Why it failed; absent where it did not. */
   readonly error?: string
 }
@@ -65,12 +70,15 @@ export function parseFilter(words: readonly string[], imageNames: readonly strin
   return filter
 }
 
-/** All groups that have a wanted cell. */
-export function planGroups(images: readonly MatrixImage[], filter: Filter, rustFirmware?: string): Group[] {
+/** All groups of these images, which are the wanted ones already, that have a wanted cell. */
+export function planGroups<Image extends ChosenImage>(
+  images: readonly Image[],
+  filter: Omit<Filter, 'images'>,
+  rustFirmware?: string,
+): Group<Image>[] {
   const wants = <T>(wanted: readonly T[], value: T) => wanted.length === 0 || wanted.includes(value)
   const firmware = (way: Way) => (way === 'rust-firmware' && rustFirmware !== undefined ? { rustFirmware } : {})
   return images
-    .filter(({ name }) => wants(filter.images, name))
     .flatMap(image => ways.filter(way => wants(filter.ways, way)).map(way => ({ image, way, ...firmware(way) })))
     .filter(group => group.way !== 'rust-firmware' || group.rustFirmware !== undefined)
     .flatMap(group => {
@@ -78,7 +86,7 @@ export function planGroups(images: readonly MatrixImage[], filter: Filter, rustF
       return counts.filter(count => wants(filter.vcpus, count)).map(vcpus => ({ ...group, vcpus }))
     })
     .map(group => {
-      const possible = group.way === 'qemu' ? verbs.slice(0, 1) : verbs
+      const possible = verbsOf(group.way)
       const wanted = possible.filter(verb => wants(filter.verbs, verb))
       return { ...group, verbs: possible.filter(verb => verb === 'boot' || wanted.includes(verb)), wanted }
     })
@@ -86,9 +94,15 @@ export function planGroups(images: readonly MatrixImage[], filter: Filter, rustF
     .map(({ wanted: _, ...group }) => group)
 }
 
+/** QEMU only checks the image. A kernel of the command line is the same at each reboot, whatever the image. */
+function verbsOf(way: Way): Verb[] {
+  const isFirmware = way === 'firmware' || way === 'rust-firmware'
+  return verbs.filter(verb => verb === 'boot' || (way !== 'qemu' && (verb !== 'reboot' || isFirmware)))
+}
+
 /** What `npm test` runs of it: every image, way and verb, and both numbers of vCPUs, each somewhere. */
-export function suiteGroups(images: readonly MatrixImage[]): Group[] {
-  const cells: readonly (Omit<Group, 'image'> & { distro: MatrixImage['distro'] })[] = [
+export function suiteGroups<Image extends ChosenImage>(images: readonly Image[]): Group<Image>[] {
+  const cells: readonly (Omit<Group, 'image'> & { distro: ChosenImage['distro'] })[] = [
     { distro: 'ubuntu', way: 'firmware', vcpus: 1, verbs: ['boot', 'reboot', 'restore'] },
     { distro: 'fedora', way: 'firmware', vcpus: 2, verbs: ['boot', 'migrate', 'chain'] },
     { distro: 'ubuntu', way: 'custom', vcpus: 2, verbs: ['boot', 'clone'] },
@@ -104,7 +118,7 @@ export function suiteGroups(images: readonly MatrixImage[]): Group[] {
   )
 }
 
-export function cellsOf({ image, way, vcpus, verbs: wanted }: Group): Cell[] {
+export function cellsOf({ image, way, vcpus, verbs: wanted }: Group<ChosenImage>): Cell[] {
   return wanted.map(verb => ({ image: image.name, way, vcpus, verb }))
 }
 
