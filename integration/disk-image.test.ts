@@ -1,10 +1,10 @@
 import { execFileSync } from 'node:child_process'
-import { mkdirSync } from 'node:fs'
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import test from 'ava'
 import { ApiClient } from './harness/api-client.ts'
 import { debianKernel, rootDisk } from './harness/artifacts.ts'
 import type { GuestConsole } from './harness/guest-console.ts'
-import { TsvmmProcess } from './harness/tsvmm-process.ts'
+import { runTsvmm, TsvmmProcess } from './harness/tsvmm-process.ts'
 import { Workspace } from './harness/workspace.ts'
 
 /** On a disk, which tmpfs is not: direct access needs one. */
@@ -108,4 +108,42 @@ test.serial('a guest writes to images of every format as to a raw disk, and othe
   await using vm = new TsvmmProcess(['restore', `${saved},disks=copy,disk_directory=${storage.path('copies')}`])
   await vm.console.check('echo 3 > /proc/sys/vm/drop_caches')
   t.is(await sumOf(vm.console), sumWhenSaved)
+})
+
+/** What of a qcow2 image is overwritten with what, and what the one line says then. Native tests have many more. */
+const damages = [
+  // Cluster bits.
+  { at: 20, bytes: [0, 0, 0, 40], says: /its cluster bits are 40$/ },
+  // Size.
+  { at: 24, bytes: Array.from({ length: 8 }, () => 0xff), says: /is absurdly large: \d+$/ },
+  // The L1 table's place.
+  { at: 40, bytes: [0, 0, 0, 0, 0, 1, 0, 0], says: /the refcount table at 0x10000 overlaps the L1 table at 0x10000$/ },
+]
+
+test.serial('a damaged image, or one that names a file of the host, is refused and stays as it is', async t => {
+  using workspace = new Workspace()
+  const path = workspace.path('disk.qcow2')
+  const secret = workspace.path('secret')
+  writeFileSync(secret, 'x'.repeat(1024 * 1024))
+  const make = (...args: string[]) => execFileSync('qemu-img', ['create', '-q', '-f', 'qcow2', ...args])
+  const isRefused = async (keys: string, says: RegExp) => {
+    const before = readFileSync(path)
+    const disk = ['--disk', `path=${path},image_type=qcow2${keys}`]
+    const { exitCode, stderr } = await runTsvmm([...debianKernel.flags('console=ttyS0'), ...disk, '--console', 'off'])
+    t.is(exitCode, 1, stderr)
+    t.regex(stderr, /^tsvmm: error: --disk [^\n]*\n?$/)
+    t.regex(stderr.trim(), says)
+    t.true(readFileSync(path).equals(before), 'the image has changed')
+  }
+  for (const { at, bytes, says } of damages) {
+    make(path, '1M')
+    const image = readFileSync(path)
+    image.set(bytes, at)
+    writeFileSync(path, image)
+    await isRefused('', says)
+  }
+  make('-b', secret, '-F', 'raw', path)
+  await isRefused('', /stands on another file, .*secret: say backing_files=on if that is to be opened$/)
+  make('-u', '-b', `json:{"driver":"file","filename":"${secret}"}`, '-F', 'raw', path, '1M')
+  await isRefused(',backing_files=on', /its backing file json:.* is not named by a path$/)
 })

@@ -182,6 +182,35 @@ TEST_F(HostileQcow2Test, EntriesThatLieWhereTheyCannotFailAndAreNamedOnce) {
   }
 }
 
+TEST_F(HostileQcow2Test, ClustersThatTwoEntriesShareHarmNoTable) {
+  make("cluster_size=512", "1M");
+  ASSERT_EQ(run_program("qemu-io -f qcow2 -c 'write -P 1 0 1k' " + path_).code, 0);
+  bytes_ = read_file(path_);
+  const auto l1 = get(kL1TableOffset);
+  const auto l2 = get(l1) & kOffsetMask;
+  const auto shared = get(l2);
+  put<uint64_t>(l2 + 8, shared);
+  write_file(path_, bytes_);
+  const UniqueFd fd(open(path_.c_str(), O_RDWR | O_CLOEXEC));
+  auto image = std::move(Image::open(fd.get(), {}).value());
+  std::string data(512, 'x');
+  const iovec piece{data.data(), data.size()};
+  // What one of them gives back becomes, at the next chance, a table of the other half of the disk.
+  EXPECT_EQ(image->discard(0, 512), 0);
+  uint64_t table = 0;
+  for (uint64_t offset = 512 << 10; table != (shared & kOffsetMask) && offset < 1 << 20; offset += 32 << 10) {
+    EXPECT_EQ(image->write(offset, {&piece, 1}), 0);
+    ASSERT_EQ(image->flush(), 0);
+    bytes_ = read_file(path_);
+    table = get(l1 + offset / (32 << 10) * 8) & kOffsetMask;
+  }
+  ASSERT_EQ(table, shared & kOffsetMask) << "its cluster was not used again";
+  EXPECT_EQ(image->write(512, {&piece, 1}), -EIO);
+  EXPECT_EQ(image->take_fault(), "cluster 1 of the disk is in an L2 table");
+  image.reset();
+  EXPECT_TRUE(read_file(path_) == bytes_);
+}
+
 TEST_F(HostileQcow2Test, RefcountsThatCallTablesFreeHarmNone) {
   // As if nothing were in use.
   std::memset(&bytes_[0x20000], 0, 0x10000);
