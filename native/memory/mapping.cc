@@ -29,6 +29,19 @@ constexpr uint64_t kMaximumSize = 1ull << 56;
 // More threads than this wait for the kernel's zeroing of pages rather than help with it.
 constexpr unsigned kMaximumPrefaultThreads = 16;
 
+// What is not of the size and the pages that were asked for is none of a machine like this one.
+Result<UniqueFd> adopt_memfd(const MappingOptions& options) {
+  UniqueFd fd(fcntl(options.memfd, F_DUPFD_CLOEXEC, 0));
+  if (!fd.is_open()) return last_failure("fcntl");
+  struct stat status {};
+  if (fstat(fd.get(), &status) != 0) return last_failure("fstat");
+  const bool is_of_size = S_ISREG(status.st_mode) && static_cast<uint64_t>(status.st_size) == options.size;
+  const bool is_of_pages =
+      options.huge_page_size == 0 || static_cast<uint64_t>(status.st_blksize) == options.huge_page_size;
+  if (!is_of_size || !is_of_pages || options.file_offset != 0) return Failure{ENXIO, "map memory of another machine"};
+  return fd;
+}
+
 Result<UniqueFd> open_backing(const MappingOptions& options) {
   if (options.backing == MappingOptions::Backing::kFile) {
     UniqueFd fd(::open(options.path.c_str(), (options.shared ? O_RDWR : O_RDONLY) | O_CLOEXEC));
@@ -40,6 +53,7 @@ Result<UniqueFd> open_backing(const MappingOptions& options) {
     if (options.file_offset > end || options.size > end - options.file_offset) return Failure{ENXIO, "map file"};
     return fd;
   }
+  if (options.memfd >= 0) return adopt_memfd(options);
   unsigned flags = MFD_CLOEXEC;
   if (options.huge_page_size != 0) {
     flags |= MFD_HUGETLB | static_cast<unsigned>(std::countr_zero(options.huge_page_size)) << MFD_HUGE_SHIFT;

@@ -21,6 +21,8 @@ struct MappingOptions {
   uint64_t size = 0;
   Backing backing = Backing::kAnonymous;
   std::string path = {};
+  // A memfd that is there already, which the mapping duplicates; -1: a new one.
+  int memfd = -1;
   uint64_t file_offset = 0;
   bool shared = false;
   uint64_t huge_page_size = 0;  // 0, 2 MiB or 1 GiB

@@ -92,6 +92,26 @@ TEST(MappingTest, ASharedMemfdIsSeenThroughItsDescriptor) {
   EXPECT_EQ(byte, 9);
 }
 
+TEST(MappingTest, AMemfdThatIsThereShowsWhatAnotherMappingOfItHas) {
+  const auto first = Mapping::create({.size = 2 * kPage, .backing = Backing::kMemfd, .shared = true});
+  ASSERT_TRUE(first);
+  first.value()->host()[kPage] = std::byte{7};
+  MappingOptions options{.size = 2 * kPage, .backing = Backing::kMemfd, .memfd = first.value()->fd(), .shared = true};
+  const auto second = Mapping::create(options);
+  ASSERT_TRUE(second);
+  EXPECT_NE(second.value()->fd(), first.value()->fd());
+  EXPECT_EQ(second.value()->host()[kPage], std::byte{7});
+  second.value()->host()[0] = std::byte{8};
+  EXPECT_EQ(first.value()->host()[0], std::byte{8});
+  EXPECT_EQ(second.value()->untouched(), Mapping::Untouched::kHole);
+  options.size = kPage;
+  EXPECT_EQ(Mapping::create(options).failure().error, ENXIO);
+  options.size = 3 * kPage;
+  EXPECT_EQ(Mapping::create(options).failure().error, ENXIO);
+  options.memfd = 1'000'000;
+  EXPECT_EQ(Mapping::create(options).failure().error, EBADF);
+}
+
 TEST(MappingTest, APrivateFileIsReadFromItsOffsetAndNeverWritten) {
   TemporaryFile file(3 * kPage);
   file.write_at(kPage, 1);

@@ -35,6 +35,11 @@ bool read_mapping_options(Napi::Object object, MappingOptions& options) {
     options.backing = MappingOptions::Backing::kFile;
   } else if (*backing == "memfd") {
     options.backing = MappingOptions::Backing::kMemfd;
+    if (const auto given = object.Get("memfd"); !given.IsUndefined()) {
+      const auto memfd = read_uint(given, "memfd", INT32_MAX);
+      if (!memfd) return false;
+      options.memfd = static_cast<int>(*memfd);
+    }
   } else if (*backing != "anonymous") {
     Napi::RangeError::New(object.Env(), "backing must be anonymous, memfd or file").ThrowAsJavaScriptException();
     return false;

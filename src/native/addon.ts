@@ -117,6 +117,8 @@ export interface MappingOptions {
   /** `anonymous`: MAP_PRIVATE (MAP_SHARED where `shared`); `memfd`: passable by descriptor; `file`: `path` from `fileOffset` on. */
   readonly backing: 'anonymous' | 'memfd' | 'file'
   readonly path?: string
+  /** Of `memfd`: one that is there already, of just this size, which is duplicated; a new one where absent. */
+  readonly memfd?: number
   readonly fileOffset?: number
   readonly shared?: boolean
   /** 0: normal pages; else 2 MiB or 1 GiB in bytes (hugetlbfs). */
