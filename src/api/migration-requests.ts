@@ -66,13 +66,13 @@ export interface SendRequest {
 /** Throws ERR_NOT_SUPPORTED. */
 export function sendRequest(body: z.output<typeof sendMigrationSchema>): SendRequest {
   refuseUnsupported('vm.send-migration', body)
-  if (body.local === true) throw notSupported('vm.send-migration', 'local')
   const { destination_url, preserve_source, timeout_strategy, timeout_s, resolve_timeout_s } = body
   return {
     url: destination_url,
     waits: body.wait !== false,
     options: {
       preserve: preserve_source === true,
+      ...(body.local === true ? { isLocal: true } : {}),
       atTimeout: timeout_strategy === 'Ignore' ? 'cut-over' : 'cancel',
       ...(body.memory_mode == null ? {} : { postcopy: memoryModes[body.memory_mode] }),
       ...(timeout_s == null ? {} : { timeoutMs: timeout_s * 1000 }),

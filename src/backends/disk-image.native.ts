@@ -6,10 +6,12 @@ import { TsvmmError } from '../util/errors.ts'
 import { printable } from '../util/issues.ts'
 import {
   bytesOf,
-  closeLocked,
   type DiskOptions,
   fdatasync,
+  type HandedFile,
   type OpenDisk,
+  type OpenFile,
+  once,
   openDisk,
   openFile,
   opening,
@@ -38,9 +40,15 @@ export function openImage(options: ImageOptions): OpenDisk {
   if (format === 'vhd') return openFixedVhd(options)
   if (!isLockedLater) return new ImageDisk(options, openLayers(options))
   // Somebody else writes to it: what is found now is no more than what it will look like.
-  const seen = openLayers({ ...options, isReadOnly: true })
-  closeLayer(seen)
-  return new ImageDisk(options, seen)
+  const { file, ...others } = options
+  try {
+    const seen = openLayers({ ...others, isReadOnly: true })
+    closeLayer(seen)
+    return new ImageDisk(options, seen)
+  } catch (error) {
+    file?.close()
+    throw error
+  }
 }
 
 function openLayers(options: ImageOptions): Layer {
@@ -59,11 +67,15 @@ class ImageDisk implements OpenDisk {
   readonly canDiscard: boolean
   readonly canWriteZeroes: boolean
   #layer: Layer | undefined
+  /** The file alone, while another process may have the image open by it. */
+  #file: HandedFile | undefined
 
   constructor(options: ImageOptions, layer: Layer) {
     const { sizeBytes, logicalBlockBytes, alignmentBytes } = layer
     const { isReadOnly, isSparse } = options
-    this.#options = options
+    const { file, ...own } = options
+    this.#options = own
+    this.#file = file
     this.sizeBytes = sizeBytes
     this.logicalBlockBytes = logicalBlockBytes
     this.alignmentBytes = alignmentBytes
@@ -77,9 +89,15 @@ class ImageDisk implements OpenDisk {
     return { image: this.#layer.image }
   }
 
+  get fd(): number {
+    const file = this.#layer?.file ?? this.#file
+    if (file === undefined) throw new RangeError('the image is not open')
+    return file.fd
+  }
+
   lock(): void {
     if (this.#layer !== undefined) return
-    const layer = openLayers({ ...this.#options, isLockedLater: false })
+    const layer = this.#openLocked()
     if (layer.sizeBytes !== this.sizeBytes) {
       closeLayer(layer)
       const reason = `has ${layer.sizeBytes} bytes, and had ${this.sizeBytes} when it was looked at first`
@@ -88,9 +106,27 @@ class ImageDisk implements OpenDisk {
     this.#layer = layer
   }
 
-  async unlock(): Promise<void> {
+  #openLocked(): Layer {
+    const file = this.#file
+    this.#file = undefined
+    try {
+      return openLayers({ ...this.#options, isLockedLater: false, ...(file === undefined ? {} : { file }) })
+    } catch (error) {
+      file?.close()
+      throw error
+    }
+  }
+
+  async unlock(isHandedOver = false): Promise<void> {
     const { path, isReadOnly } = this.#options
     if (this.#layer === undefined) return
+    if (isHandedOver) {
+      this.#layer.image.close()
+      const { file } = this.#layer
+      this.#file = { fd: file.fd, close: once(() => file.close(true)) }
+      this.#layer = undefined
+      return
+    }
     this.close()
     if (isReadOnly) return
     const fd = openSync(path, 'r')
@@ -103,7 +139,9 @@ class ImageDisk implements OpenDisk {
 
   close(): void {
     if (this.#layer !== undefined) closeLayer(this.#layer)
+    this.#file?.close()
     this.#layer = undefined
+    this.#file = undefined
   }
 }
 
@@ -124,17 +162,17 @@ function openFixedVhd(options: ImageOptions): OpenDisk {
 
 interface Layer {
   readonly image: NativeDiskImage
-  /** The file, which the image has open by itself, too: to give its lock back. */
-  readonly fd: number
+  /** Which the image has open by itself, too: to give its lock back. */
+  readonly file: OpenFile
   readonly sizeBytes: number
   readonly logicalBlockBytes: number
   readonly alignmentBytes: number
 }
 
 /** Once: the descriptor is anybody's afterwards. */
-function closeLayer({ image, fd }: Layer): void {
+function closeLayer({ image, file }: Layer): void {
   image.close()
-  closeLocked(fd)
+  file.close()
 }
 
 /** An image and what it stands on. */
@@ -160,22 +198,26 @@ class Layers {
   }
 
   #openOne(path: string, format: DiskImageOptions['format'], isReadOnly: boolean): Layer {
+    // Only the one on top is handed over.
+    const isTop = this.#files.size === 0
     const { dev, ino } = statSync(path)
     if (this.#files.has(`${dev}:${ino}`)) throw new Error('stands on itself')
     if (this.#files.size === mostLayers) throw new Error(`stands on more than ${mostLayers} others`)
     this.#files.add(`${dev}:${ino}`)
     const { isDirect, isSparse: sparse, isLockedLater = false } = this.#options
-    const { fd, alignmentBytes, sizeBytes } = openFile({ path, isReadOnly, isDirect, isLockedLater })
+    const handed = isTop && this.#options.file !== undefined ? { file: this.#options.file } : {}
+    const file = openFile({ path, isReadOnly, isDirect, isLockedLater, ...handed })
+    const { fd, alignmentBytes, sizeBytes } = file
     try {
       const options = { format, fd, readOnly: isReadOnly, alignmentBytes, sparse }
       const raw = format === 'raw' ? { sizeBytes: sizeBytes - (sizeBytes % sectorBytes) } : {}
       const image = new (addon().DiskImage)({ ...options, ...raw })
       const { sizeBytes: ownBytes, logicalBlockBytes } = image
-      if (ownBytes !== 0) return { image, fd, sizeBytes: ownBytes, logicalBlockBytes, alignmentBytes }
+      if (ownBytes !== 0) return { image, file, sizeBytes: ownBytes, logicalBlockBytes, alignmentBytes }
       image.close()
       throw new Error('is smaller than a sector')
     } catch (error) {
-      closeLocked(fd)
+      file.close()
       throw error
     }
   }
@@ -190,7 +232,7 @@ class Layers {
     image.setBacking(lower.image)
     // The one above keeps it, and with it the lock.
     lower.image.close()
-    closeSync(lower.fd)
+    lower.file.close(true)
   }
 }
 

@@ -6,6 +6,8 @@ import {
   ftruncateSync,
   openSync,
   readSync,
+  type Stats,
+  statSync,
 } from 'node:fs'
 import { promisify } from 'node:util'
 import { addon } from '../native/addon.ts'
@@ -20,6 +22,8 @@ const pageBytes = 4096
 
 /** A disk, open and locked. */
 export interface OpenDisk {
+  /** Of the file, with its lock. */
+  readonly fd: number
   /** What an engine serves it from. */
   readonly source: FileDisk | { readonly image: NativeDiskImage }
   /** Whole sectors; a last part of one is not shown to the guest. */
@@ -38,8 +42,11 @@ export interface OpenDisk {
    * from then on. Idempotent.
    */
   lock(): void
-  /** Has all that was written on the disk, and gives the lock away. Nothing is under way. Idempotent. */
-  unlock(): Promise<void>
+  /**
+   * Has all that was written on the disk, and gives the lock away; `isHandedOver`: to whoever has the same open file, to which the lock
+   * belongs. Nothing is under way. Idempotent.
+   */
+  unlock(isHandedOver?: boolean): Promise<void>
   /** Gives the lock back too. Idempotent. */
   close(): void
 }
@@ -52,6 +59,20 @@ export interface DiskOptions {
   readonly isSparse: boolean
   /** It is another one's still, and is to be locked later on. */
   readonly isLockedLater?: boolean
+  /** What that one has open. */
+  readonly file?: HandedFile
+}
+
+/** An open file that another process has, too, or has had. */
+export interface HandedFile {
+  readonly fd: number
+  /** Without the lock, which is of the open file. Idempotent. */
+  close(): void
+}
+
+/** One that has come from another process: what this one has not opened is none of Node's. */
+export function handedFile(fd: number): HandedFile {
+  return { fd, close: once(() => addon().closeDescriptor(fd)) }
 }
 
 export interface RawDiskOptions extends DiskOptions {
@@ -59,7 +80,7 @@ export interface RawDiskOptions extends DiskOptions {
   readonly isFormatUnknown?: boolean
 }
 
-/** A disk's file or device, open and locked; its owner closes the descriptor. */
+/** A disk's file or device, open and locked. */
 export interface OpenFile {
   readonly fd: number
   readonly sizeBytes: number
@@ -67,13 +88,20 @@ export interface OpenFile {
   readonly alignmentBytes: number
   readonly canDiscard: boolean
   readonly canWriteZeroes: boolean
+  /**
+   * Once. Gives the lock back, unless another process has the same open file. To close it is not enough: a child of this process
+   * that is not another program yet has the same open file, and with it the lock.
+   */
+  close(keepsLock?: boolean): void
 }
 
 /** Opens and locks a raw disk: one writer or any number of readers. Throws ERR_DISK or ERR_DISK_LOCKED naming the path. */
 export function openDisk({ isFormatUnknown = false, ...options }: RawDiskOptions): OpenDisk & { source: FileDisk } {
   return opening(options.path, () => {
     const { fd, sizeBytes: fileBytes, canDiscard, ...file } = openFile(options)
-    const close = closer(fd)
+    // The lock is of the open file: another process that has it may need it.
+    let isShared = options.file !== undefined
+    const close = once(() => file.close(isShared))
     try {
       const sizeBytes = fileBytes - (fileBytes % sectorBytes)
       if (sizeBytes === 0) throw new Error('is smaller than a sector')
@@ -81,15 +109,18 @@ export function openDisk({ isFormatUnknown = false, ...options }: RawDiskOptions
       const { isReadOnly: readOnly, isSparse: sparse } = options
       const source = { fd, sizeBytes, readOnly, alignmentBytes: file.alignmentBytes, sparse }
       return {
-        ...{ ...file, source, sizeBytes, canDiscard: canDiscard && sparse, close },
+        ...{ ...file, fd, source, sizeBytes, canDiscard: canDiscard && sparse, close },
         isOpenedAnew: false,
         ...(readOnly ? {} : { grow: (size: number) => opening(options.path, () => growFile(fd, size)) }),
         lock() {
           lock(fd, options)
           // File systems of a network see to that by themselves when a lock is taken.
-          if (fstatSync(fd).isBlockDevice()) addon().forgetCached(fd)
+          if (!isShared && fstatSync(fd).isBlockDevice()) addon().forgetCached(fd)
+          isShared = false
         },
-        async unlock() {
+        async unlock(isHandedOver = false) {
+          isShared = isHandedOver
+          if (isHandedOver) return
           if (!readOnly) await fdatasync(fd)
           addon().unlockFile(fd)
         },
@@ -122,25 +153,13 @@ export function opening<T>(path: string, open: () => T): T {
   }
 }
 
-/** Closes the descriptor once, however often it is called. */
-function closer(fd: number): () => void {
-  let isClosed = false
+/** Done once, however often it is called. */
+export function once(action: () => void): () => void {
+  let isDone = false
   return () => {
-    if (isClosed) return
-    isClosed = true
-    closeLocked(fd)
-  }
-}
-
-/**
- * Gives the lock of a file back and closes it. To close it is not enough: a child of this process that is not another program
- * yet has the same open file, and with it the lock.
- */
-export function closeLocked(fd: number): void {
-  try {
-    addon().unlockFile(fd)
-  } finally {
-    closeSync(fd)
+    if (isDone) return
+    isDone = true
+    action()
   }
 }
 
@@ -155,19 +174,40 @@ export function openFile(options: FileOptions): OpenFile {
   const { path, isReadOnly, isDirect, isLockedLater = false } = options
   const access = isReadOnly ? constants.O_RDONLY : constants.O_RDWR
   // Without O_NONBLOCK a FIFO given by mistake would wait for its other end.
-  const fd = openSync(path, access | constants.O_NONBLOCK | (isDirect ? constants.O_DIRECT : 0))
+  const { fd, close } =
+    options.file ?? opened(path, access | constants.O_NONBLOCK | (isDirect ? constants.O_DIRECT : 0))
   try {
     const stat = fstatSync(fd)
+    if (options.file !== undefined) requireSameFile(stat, statSync(path))
     if (stat.isDirectory()) throw new Error('is a directory')
     if (!stat.isFile() && !stat.isBlockDevice()) throw new Error('is neither a regular file nor a block device')
     const { sizeBytes, logicalBlockBytes, discard, writeZeroes } = addon().probeDisk(fd)
     if (!isLockedLater) lock(fd, options)
     const alignmentBytes = isDirect ? Math.max(logicalBlockBytes, pageBytes) : 1
-    return { fd, sizeBytes, logicalBlockBytes, alignmentBytes, canDiscard: discard, canWriteZeroes: writeZeroes }
+    return {
+      ...{ fd, sizeBytes, logicalBlockBytes, alignmentBytes, canDiscard: discard, canWriteZeroes: writeZeroes },
+      close(keepsLock = false) {
+        try {
+          if (!keepsLock) addon().unlockFile(fd)
+        } finally {
+          close()
+        }
+      },
+    }
   } catch (error) {
-    closeSync(fd)
+    close()
     throw error
   }
+}
+
+function opened(path: string, flags: number): HandedFile {
+  const fd = openSync(path, flags)
+  return { fd, close: once(() => closeSync(fd)) }
+}
+
+function requireSameFile(one: Stats, other: Stats): void {
+  if (one.dev !== other.dev || one.ino !== other.ino)
+    throw new Error('is another file than the one that is handed over')
 }
 
 function refuseOtherFormats(fd: number, sizeBytes: number): void {

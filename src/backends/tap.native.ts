@@ -42,6 +42,16 @@ export function openTap(settings: TapSettings): NativeTap {
   }
 }
 
+/** A tap that another process has set up, by its descriptors, which it takes over. Throws ERR_NET. */
+export function handedTap(fds: readonly number[], queuePairs: number): NativeTap {
+  const asTheyAre = { name: undefined, ip: undefined, mask: undefined, hostMac: undefined, mtu: undefined }
+  try {
+    return openTap({ ...asTheyAre, fds, queuePairs })
+  } finally {
+    for (const fd of fds) addon().closeDescriptor(fd)
+  }
+}
+
 /** Sends a frame into the host's network, unless that has no room for it now. */
 export function sendFrame(tap: NativeTap, frame: Uint8Array): void {
   const [fd] = tap.fds

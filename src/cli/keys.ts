@@ -269,6 +269,11 @@ export const sendMigrationKeys: OptionKeys = {
     isRequired: true,
     help: 'where the other side waits: tcp:HOST:PORT or unix:/PATH',
   },
+  local: {
+    field: 'local',
+    kind: toggle,
+    help: 'to a process of this host, which takes over memory, disks and taps [off]',
+  },
   preserve_source: { field: 'preserve_source', kind: toggle, help: 'keep the machine here, too, paused [off]' },
   downtime_ms: { field: 'downtime_ms', kind: number, help: 'the longest that it may stand still [300]' },
   timeout_s: { field: 'timeout_s', kind: number, help: 'the longest that it may take [3600]' },

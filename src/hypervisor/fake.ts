@@ -61,6 +61,7 @@ export class FakeVirtualMachine implements VirtualMachine {
   readonly dirtyPages: DirtyPages
   readonly vcpus: FakeVcpu[] = []
   readonly clock = { nowNs: 0n, readNs: () => this.clock.nowNs, setNs: (value: bigint) => this.#setClock(value) }
+  readonly ramDescriptors = undefined
   isClosed = false
   #events: VirtualMachineEvents | undefined
   readonly #doorbells = new Map<number, EventFd>()

@@ -136,6 +136,10 @@ export class KvmVirtualMachine implements VirtualMachine {
     this.memory.clear()
   }
 
+  get ramDescriptors(): readonly number[] | undefined {
+    return this.memory.sharedDescriptors
+  }
+
   createVcpu(id: number): Vcpu {
     const vcpu: NativeVcpu = translated(`create vCPU ${id}`, () => this.#vm.createVcpu(id))
     return {

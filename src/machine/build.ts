@@ -1,6 +1,7 @@
 import type { VmConfig } from '../config/vm-config.ts'
 import type { DirtyPages, ExitCounters, VcpuStop } from '../hypervisor/hypervisor.ts'
 import { Kvm } from '../hypervisor/kvm.native.ts'
+import { handedRam } from '../memory/handed-ram.native.ts'
 import { ramFromLayers } from '../memory/ram-image.native.ts'
 import type {
   PagingOptions,
@@ -23,9 +24,11 @@ import type { Consoles, Terminals } from './chardevs.ts'
 import type { CpuFingerprint } from './cpu-fingerprint.ts'
 import { crashOf } from './crash.ts'
 import type { CoreLayout } from './elf-core.ts'
+import type { HandedOver } from './handover.native.ts'
 import type { DeviceHotplug, DevicePlace, NewDevice } from './hotplug.ts'
 import { Machine } from './machine.ts'
 import { RamPagerComponent } from './ram-pager.ts'
+import { ramComponent } from './virtual-machine.ts'
 import { X86Machine } from './x86_64-machine.ts'
 
 export interface MachineEvents {
@@ -58,6 +61,8 @@ export interface MachineRam {
   createLate(options: LateRamOptions): LateRam
   /** Image pages in the order in which they were first touched after a restore on demand. */
   touchedPages?(): Uint32Array | undefined
+  /** All of it is there from now on, also after a restore on demand. Throws ERR_MEMORY where somebody else goes on to supply it. */
+  complete?(): Promise<void>
 }
 
 export type { Consoles, DevicePlace, DirtyPages, NewDevice, Terminals }
@@ -116,6 +121,8 @@ export interface BuildOptions {
    * what only one machine may have is claimed later on.
    */
   readonly arrives?: boolean
+  /** It is taken over from another process of this host, with these: its RAM is what it is there. */
+  readonly handedOver?: HandedOver
   /** The CPU that it was saved with. Throws ERR_CPU_MISSING where the host cannot give it; no template is read. */
   readonly cpu?: CpuFingerprint
 }
@@ -132,7 +139,9 @@ export async function buildMachine(
   const components = new Machine()
   let machine: X86Machine | undefined
   try {
-    const source = options.ram && sourceOf(options.ram, reason => lose(reason))
+    const { arrives = false, handedOver } = options
+    using handed = handedOver && handedRam(handedOver.take(ramComponent) ?? [])
+    const source = (options.ram && sourceOf(options.ram, reason => lose(reason))) ?? handed
     const lose = (reason: string) => {
       // They go no further than the access that they wait for; waiting for them would be waiting for the page.
       machine?.halt()
@@ -143,8 +152,8 @@ export async function buildMachine(
     if (source instanceof RamPager) components.add(new RamPagerComponent(source))
     const ram = source === undefined ? {} : { ram: source }
     const cpu = options.cpu === undefined ? {} : { cpu: options.cpu }
-    const { arrives = false } = options
-    machine = await X86Machine.build({ config, events, kvm, components, arrives, ...ram, ...cpu })
+    const taken = handedOver === undefined ? {} : { handedOver }
+    machine = await X86Machine.build({ config, events, kvm, components, arrives, ...taken, ...ram, ...cpu })
     const { vcpus } = machine
     machine.onStop = (index: number, stop: VcpuStop) => {
       const { error, report } = crashOf(index, stop, vcpus[index])

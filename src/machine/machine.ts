@@ -1,5 +1,6 @@
 import type { Component, DeviceDescription } from '../state/component.ts'
 import { TsvmmError } from '../util/errors.ts'
+import type { ComponentDescriptors } from './handover.native.ts'
 
 /**
  * The ordered list of components. Whoever saves, moves, reboots or closes a machine walks this list and nothing else:
@@ -63,9 +64,17 @@ export class Machine implements AsyncDisposable {
     }
   }
 
-  /** Gives away what only one machine may have. */
-  async cede(): Promise<void> {
-    await Promise.all(this.#components.map(component => component.cede?.()))
+  /** Gives away what only one machine may have; as of a component's. */
+  async cede(isHandedOver = false): Promise<void> {
+    await Promise.all(this.#components.map(component => component.cede?.(isHandedOver)))
+  }
+
+  /** What another process of this host takes the components over by, of those that have such a thing. Throws ERR_MIGRATION. */
+  handover(): readonly ComponentDescriptors[] {
+    return this.#components.flatMap(component => {
+      const fds = component.handover?.() ?? []
+      return fds.length === 0 ? [] : [{ component: component.name, fds }]
+    })
   }
 
   /** Closes all, whatever some of them throw; the first failure is thrown at the end. */

@@ -8,6 +8,7 @@ import type { VirtioDevice } from '../virtio/device.ts'
 import { VirtioPciTransport } from '../virtio/pci-transport.ts'
 import { RateLimitGroup } from '../virtio/rate-limiter.ts'
 import type { Chardevs } from './chardevs.ts'
+import type { HandedOver } from './handover.native.ts'
 import type { DeviceMaker, NewDevice, PluggedDevice } from './hotplug.ts'
 import type { Machine } from './machine.ts'
 import { limiterOf, type SharedLimiter } from './rate-limits.ts'
@@ -26,6 +27,8 @@ export interface PciDevicesOptions {
   readonly configPort: number
   /** What only one machine may have is claimed later on, of the devices of the configuration. */
   readonly isClaimedLater: boolean
+  /** What another process of this host had of the devices of the configuration. */
+  readonly handedOver: HandedOver | undefined
   /** A device does nothing more until its driver resets it. */
   onNeedsReset(device: string, reason: string): void
   /** Something is wrong with a disk's image: the guest gets I/O errors where that is. */
@@ -73,21 +76,26 @@ export class PciDevices implements DeviceMaker {
     }
     if (console.mode !== 'Off') add(await this.#plug(await consoleOf(chardevs, vm), console.pci_device_id))
     const removable: PluggedDevice[] = []
-    const { isClaimedLater } = this.#options
-    for (const disk of disks) removable.push(add(await this.#make({ list: 'disks', config: disk }, isClaimedLater)))
-    for (const card of net) removable.push(add(await this.make({ list: 'net', config: card })))
+    const { isClaimedLater, handedOver } = this.#options
+    const past = { isClaimedLater, handedOver }
+    for (const disk of disks) removable.push(add(await this.#make({ list: 'disks', config: disk }, past)))
+    for (const card of net) removable.push(add(await this.#make({ list: 'net', config: card }, past)))
     add(await this.#plug(await randomSourceOf(rng.src, vm), rng.pci_device_id))
     return removable
   }
 
   make(device: NewDevice): Promise<PluggedDevice> {
-    return this.#make(device, false)
+    return this.#make(device, { isClaimedLater: false, handedOver: undefined })
   }
 
-  async #make({ list, config }: NewDevice, isClaimedLater: boolean): Promise<PluggedDevice> {
+  async #make(
+    { list, config }: NewDevice,
+    { isClaimedLater, handedOver }: Pick<PciDevicesOptions, 'isClaimedLater' | 'handedOver'>,
+  ): Promise<PluggedDevice> {
     const { vm, onDiskFault: onFault } = this.#options
+    const handed = handedOver?.take(config.id ?? '', list === 'disks' ? 1 : config.num_queues / 2)
     const surroundings = { vm, groups: this.#groups, isClaimedLater, onFault }
-    const device = list === 'disks' ? await diskOf(config, surroundings) : cardOf(config, vm)
+    const device = list === 'disks' ? await diskOf(config, surroundings, handed) : cardOf(config, vm, handed)
     return this.#plug(device, config.pci_device_id)
   }
 

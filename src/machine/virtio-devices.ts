@@ -1,6 +1,6 @@
-import { type OpenDisk, openDisk } from '../backends/disk.native.ts'
+import { handedFile, type OpenDisk, openDisk } from '../backends/disk.native.ts'
 import { openRandomSource } from '../backends/random-source.ts'
-import { openTap, sendFrame, tapOffloads } from '../backends/tap.native.ts'
+import { handedTap, openTap, sendFrame, tapOffloads } from '../backends/tap.native.ts'
 import type { DiskConfig, NetConfig, RateLimiterConfig } from '../config/vm-config.ts'
 import type { KvmVirtualMachine } from '../hypervisor/kvm.native.ts'
 import { VirtioBlk } from '../virtio/blk.ts'
@@ -42,14 +42,16 @@ export interface DiskSurroundings {
   onFault(device: string, reason: string): void
 }
 
+/** `handed`: what another process has it open by. */
 export async function diskOf(
   config: DiskConfig,
   { vm, groups, isClaimedLater, onFault }: DiskSurroundings,
+  [fd]: readonly number[] = [],
 ): Promise<VirtioDevice> {
   const { path, readonly: isReadOnly, num_queues, queue_size, id } = config
   const name = id ?? path
   using opened = new DisposableStack()
-  const disk = opened.adopt(await openDiskOf(config, isClaimedLater), each => each.close())
+  const disk = opened.adopt(await openDiskOf(config, isClaimedLater, fd), each => each.close())
   let backend: LateBackend | undefined
   let engine: GrowingBackend | undefined
   const { grow } = disk
@@ -85,14 +87,15 @@ export async function diskOf(
     ...(own === undefined ? {} : { limiter: own }),
     ...(grow === undefined ? {} : { growDisk }),
     closeDisk: () => disk.close(),
+    diskDescriptor: () => disk.fd,
     claimDisk: () => {
       disk.lock()
       backend?.open()
     },
-    cedeDisk: async () => {
+    cedeDisk: async isHandedOver => {
       // It has the image open, too.
       backend?.close()
-      await disk.unlock()
+      await disk.unlock(isHandedOver)
     },
   })
   opened.move()
@@ -101,9 +104,16 @@ export async function diskOf(
 
 const imageFormats = { Qcow2: 'qcow2', FixedVhd: 'vhd', Vhdx: 'vhdx' } as const
 
-async function openDiskOf(config: DiskConfig, isLockedLater: boolean): Promise<OpenDisk> {
+async function openDiskOf(config: DiskConfig, isLockedLater: boolean, fd: number | undefined): Promise<OpenDisk> {
   const { path, readonly: isReadOnly, direct: isDirect, sparse: isSparse, image_type, backing_files } = config
-  const options = { path, isReadOnly, isDirect, isSparse, isLockedLater }
+  const options = {
+    path,
+    isReadOnly,
+    isDirect,
+    isSparse,
+    isLockedLater,
+    ...(fd === undefined ? {} : { file: handedFile(fd) }),
+  }
   if (image_type === 'Raw' || image_type === 'Unknown') {
     return openDisk({ ...options, isFormatUnknown: image_type === 'Unknown' })
   }
@@ -112,7 +122,8 @@ async function openDiskOf(config: DiskConfig, isLockedLater: boolean): Promise<O
   return openImage({ ...options, format: imageFormats[image_type], mayHaveBackingFile: backing_files })
 }
 
-export function cardOf(config: NetConfig, vm: KvmVirtualMachine): VirtioDevice {
+/** `handed`: what another process has its tap open by, which is as it is to be then. */
+export function cardOf(config: NetConfig, vm: KvmVirtualMachine, handed?: readonly number[]): VirtioDevice {
   const { tap: tapName, fds, ip, mask, mac, host_mac, mtu, num_queues, queue_size, id } = config
   const name = id ?? tapName ?? 'net'
   if (mac === undefined) throw new RangeError(`${name} has no address: its configuration is not settled`)
@@ -120,7 +131,10 @@ export function cardOf(config: NetConfig, vm: KvmVirtualMachine): VirtioDevice {
   const hostMac = host_mac === undefined ? undefined : macBytes(host_mac)
   const limiters = directionsOf(config.rate_limiter_config)
   using opened = new DisposableStack()
-  const tap = opened.adopt(openTap({ name: tapName, fds, queuePairs, ip, mask, hostMac, mtu }), each => each.close())
+  const settings = { name: tapName, fds, queuePairs, ip, mask, hostMac, mtu }
+  const tap = opened.adopt(handed === undefined ? openTap(settings) : handedTap(handed, queuePairs), each =>
+    each.close(),
+  )
   const device = new VirtioNet({
     name,
     mac: macBytes(mac),
@@ -133,6 +147,7 @@ export function cardOf(config: NetConfig, vm: KvmVirtualMachine): VirtioDevice {
     createControl: handlers => createMailboxBackend(vm.nativeMemory, `${name}_ctrl`, handlers),
     setGuestOffloads: features => tap.setOffloads(tapFlags(features)),
     sendFrame: frame => sendFrame(tap, frame),
+    tapDescriptors: () => tap.fds,
     closeTap: () => tap.close(),
   })
   opened.move()

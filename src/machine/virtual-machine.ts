@@ -1,14 +1,20 @@
 import type { ParavirtualClock } from '../hypervisor/hypervisor.ts'
 import { saved } from '../state/carried.ts'
 import type { Component } from '../state/component.ts'
+import { TsvmmError } from '../util/errors.ts'
 import { clockState } from './virtual-machine-state.ts'
 
 /** The hypervisor's part of a machine: memory, vCPU threads and the clock that it shows to guests. */
 export interface HypervisorSide {
   readonly clock: ParavirtualClock
+  /** Of the memory, in the order of its ranges, where all of it can be shared with another process. */
+  readonly ramDescriptors: readonly number[] | undefined
   /** Joins the vCPUs' threads and unmaps the memory. */
   close(): void
 }
+
+/** The name of the component that has the RAM. */
+export const ramComponent = 'vm'
 
 /** When a machine was paused: in its own time and in the host's, milliseconds since 1970. */
 interface PausedAt {
@@ -29,7 +35,7 @@ export interface GuestTime {
  * hour finds no hour missing, and no timer of it is overdue.
  */
 export class VirtualMachineComponent implements Component, GuestTime {
-  readonly name = 'vm'
+  readonly name = ramComponent
   readonly state = saved({
     schema: clockState,
     save: () => this.#pausedAt ?? this.#readClock(),
@@ -85,6 +91,13 @@ export class VirtualMachineComponent implements Component, GuestTime {
   }
 
   reset(): void {}
+
+  handover(): readonly number[] {
+    const fds = this.#vm.ramDescriptors
+    if (fds !== undefined) return fds
+    const reason = 'its memory cannot be handed over: that takes --memory shared=on'
+    throw new TsvmmError('ERR_MIGRATION', { reason })
+  }
 
   async close(): Promise<void> {
     this.#vm.close()

@@ -43,6 +43,7 @@ import type { BuiltMachine, CoreDump, MachineEvents, MachineRam } from './build.
 import { Chardevs, type Consoles, type Terminals } from './chardevs.ts'
 import type { CpuFingerprint } from './cpu-fingerprint.ts'
 import { coreLayout } from './elf-core.ts'
+import type { HandedOver } from './handover.native.ts'
 import { DeviceHotplug } from './hotplug.ts'
 import type { Machine } from './machine.ts'
 import { PciDevices } from './pci-devices.ts'
@@ -65,6 +66,8 @@ export interface X86MachineOptions {
   readonly cpu?: CpuFingerprint
   /** It comes from another host: its RAM is zero at first, and what only one machine may have is claimed later on. */
   readonly arrives: boolean
+  /** What another process of this host had of it. */
+  readonly handedOver?: HandedOver
 }
 
 /** An x86-64 machine: what is where, in the order in which it is built. */
@@ -114,6 +117,7 @@ export class X86Machine implements BuiltMachine {
       barAddress: slot => barAddress(machine.#area, slot),
       configPort: portMap.pciConfigAddress,
       isClaimedLater: options.arrives,
+      handedOver: options.handedOver,
       onNeedsReset: (device, reason) => events.needsReset(device, reason),
       onDiskFault: (device, reason) => events.diskFault(device, reason),
     })
@@ -173,6 +177,7 @@ export class X86Machine implements BuiltMachine {
       createReceiver: options => createRamReceiver(memory, options),
       createLate: options => createLateRam(memory, options, () => this.halt()),
       touchedPages: () => this.#source?.touchedPages?.(),
+      complete: async () => this.#source?.complete?.(),
     }
   }
 

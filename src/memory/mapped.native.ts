@@ -16,6 +16,8 @@ export interface MappedRange {
   readonly guestAddress: number
   readonly sizeBytes: number
   readonly mapping: NativeMapping
+  /** Another process can have the same memory. */
+  readonly isShared: boolean
 }
 
 /** Guest memory in mappings of this process. */
@@ -25,6 +27,11 @@ export class MappedMemory implements GuestMemory {
 
   get ranges(): readonly MappedRange[] {
     return this.#ranges
+  }
+
+  /** Of all ranges, where another process can have the same memory by them. */
+  get sharedDescriptors(): readonly number[] | undefined {
+    return this.#ranges.every(({ isShared }) => isShared) ? this.#ranges.map(({ mapping }) => mapping.fd) : undefined
   }
 
   /**
@@ -47,7 +54,7 @@ export class MappedMemory implements GuestMemory {
         mapping.close()
         throw error
       }
-      const range = { guestAddress, sizeBytes, mapping }
+      const range = { guestAddress, sizeBytes, mapping, isShared: options.shared && mapping.fd >= 0 }
       this.#ranges.push(range)
       this.#ranges.sort((a, b) => a.guestAddress - b.guestAddress)
       return range

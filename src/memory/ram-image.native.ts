@@ -34,6 +34,8 @@ export interface RamSource {
   fill?(memory: MappedMemory): Promise<void>
   /** As of a RamPager. */
   touchedPages?(): Uint32Array | undefined
+  /** All of it is there from now on, and comes from nowhere else. Throws ERR_MEMORY where it goes on to. */
+  complete?(): Promise<void>
 }
 
 /** RAM from the layers of a snapshot, newest first; their files may be closed once the machine is built. */

@@ -58,6 +58,14 @@ export class RamPager implements RamSource {
     return this.#touched
   }
 
+  async complete(): Promise<void> {
+    const { handlerSocket } = this.#options
+    if (handlerSocket !== undefined) {
+      throw new TsvmmError('ERR_MEMORY', { reason: `${handlerSocket} goes on to supply its pages` })
+    }
+    await this.#server?.fill()
+  }
+
   /** Nobody waits any more; what is missing is zero. Only where the machine is given up. */
   abandon(): void {
     this.#server?.abandon()

@@ -1,5 +1,4 @@
-import type { MachineRam } from '../machine/build.ts'
-import { imagePageBytes } from '../memory/ram-image.ts'
+import type { HandedOver } from '../machine/handover.native.ts'
 import type { RamReceiver } from '../memory/ram-transfer.ts'
 import { haveSameRanges } from '../snapshot/layers.ts'
 import { decodeRecords } from '../snapshot/state-file.ts'
@@ -9,13 +8,13 @@ import { SerialQueue } from '../util/serial-queue.ts'
 import type { MigrationAddress } from './addresses.ts'
 import { type Channel, ConnectionLost } from './channel.ts'
 import { closeSocket } from './connections.native.ts'
+import { receiveHandedOver } from './descriptors.native.ts'
 import { migrationError } from './error.ts'
 import { type DestinationAction, type DestinationInput, type DestinationState, destinationStep } from './handover.ts'
-import { LateArrival } from './late-arrival.ts'
+import { LateArrival, tryLate } from './late-arrival.ts'
 import type { AnnouncedMachine, ArrivingMachine } from './machines.ts'
-import { decodePages } from './missing-pages.ts'
 import { newestVersions, type Speaker } from './negotiation.ts'
-import { commonVersion, lateMemory, type Message, type MessageOf, protocolFeatures } from './protocol.ts'
+import { commonVersion, handover, lateMemory, type Message, type MessageOf, protocolFeatures } from './protocol.ts'
 import { Reception } from './reception.ts'
 import { rehearseLoad } from './rehearsal.ts'
 
@@ -42,7 +41,7 @@ export interface DestinationEvents {
 }
 
 /** Makes the machine that was announced, without what is another one's still. Throws what the source is to be told. */
-type Build<M extends ArrivingMachine> = (announced: AnnouncedMachine) => Promise<M>
+type Build<M extends ArrivingMachine> = (announced: AnnouncedMachine, handedOver?: HandedOver) => Promise<M>
 
 const defaults = { peerTimeoutMs: 10_000, resolveMs: 300_000 } as const
 
@@ -65,6 +64,8 @@ export class MigrationDestination<M extends ArrivingMachine> {
   /** It may go on before all of its memory is there. */
   #mayBeLate = false
   #faults: number | undefined
+  /** Of a machine that is handed over: the connection for its descriptors. */
+  #descriptors: Promise<number> | undefined
   #late: LateArrival | undefined
   #passes = 0
   #onPass: (() => void) | undefined
@@ -181,6 +182,7 @@ export class MigrationDestination<M extends ArrivingMachine> {
         throw new TypeError(`it is on ${printable(hello.architecture)}, and this host is ${process.arch}`)
       }
       this.#mayBeLate = hello.features.includes(lateMemory)
+      this.#descriptors = hello.features.includes(handover) ? this.#reception?.descriptors() : undefined
       const { software, schemas } = this.#speaker
       channel.send({ type: 'welcome', version, software, schemas: newestVersions(schemas) })
     } catch (error) {
@@ -192,17 +194,18 @@ export class MigrationDestination<M extends ArrivingMachine> {
   /** Builds the machine that is announced, and begins to receive its memory. */
   async #accept(channel: Channel): Promise<void> {
     const announced = await channel.expect('machine')
-    const machine = await this.#build(announced)
+    const machine = await this.#make(announced, channel)
     if (this.#state !== 'receiving') return await machine.discard()
     this.#machine = machine
     if (!haveSameRanges(announced.ranges, machine.ram.ranges)) {
       throw migrationError('its memory is not where a machine of its configuration has it')
     }
     if (this.#mayBeLate) tryLate(machine.ram)
-    const sockets = this.#reception?.sockets(announced.connections, this.#mayBeLate)
     channel.trust()
-    channel.send({ type: 'accepted', records: await rehearseLoad(machine.components) })
-    this.#events.onStarted?.(this.#id)
+    if (this.#descriptors !== undefined) return await this.#confirm(channel, machine)
+    if (announced.connections === 0) throw migrationError('its memory comes over no connection')
+    const sockets = this.#reception?.sockets(announced.connections, this.#mayBeLate)
+    await this.#confirm(channel, machine)
     const come = await Promise.race([sockets, channel.lost])
     if (come === undefined || come instanceof Error) throw come ?? migrationError('nobody listens')
     this.#faults = come.faults
@@ -217,6 +220,22 @@ export class MigrationDestination<M extends ArrivingMachine> {
         if (this.#state === 'receiving') void this.#hear('fail', error)
       },
     })
+  }
+
+  async #confirm(channel: Channel, { components }: M): Promise<void> {
+    channel.send({ type: 'accepted', records: await rehearseLoad(components) })
+    this.#events.onStarted?.(this.#id)
+  }
+
+  /** Of the descriptors that come with it, where it is handed over. */
+  async #make(announced: MessageOf<'machine'>, channel: Channel): Promise<M> {
+    if (this.#descriptors === undefined) return await this.#build(announced)
+    const handedOver = await receiveHandedOver(this.#descriptors, announced.descriptors ?? [], channel.lost)
+    try {
+      return await this.#build(announced, handedOver)
+    } finally {
+      handedOver.close()
+    }
   }
 
   /** Hears what the source says, until the connection ends. */
@@ -269,7 +288,7 @@ export class MigrationDestination<M extends ArrivingMachine> {
     this.#faults = undefined
     this.#events.onLate?.()
     this.#late = new LateArrival({
-      ...{ ram, receiver, faults, missing: decodePages(missing, pagesOf(ram)) },
+      ...{ ram, receiver, faults, missing },
       onComplete: () => {
         this.#channel?.send({ type: 'complete' })
         this.#events.onComplete?.()
@@ -374,14 +393,4 @@ export class MigrationDestination<M extends ArrivingMachine> {
     this.#lingering = setTimeout(() => this.close(), this.#options.resolveMs ?? defaults.resolveMs)
     this.#lingering.unref()
   }
-}
-
-function pagesOf({ ranges }: MachineRam): number {
-  return ranges.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0) / imagePageBytes
-}
-
-/** Throws ERR_MEMORY where memory cannot come later: better now than when the machine stands still. */
-function tryLate(ram: MachineRam): void {
-  const nothing = new Uint8Array(Math.ceil(pagesOf(ram) / 64) * 8)
-  ram.createLate({ missing: nothing, onComplete: () => {}, onFailure: () => {} }).close()
 }

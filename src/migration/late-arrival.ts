@@ -1,11 +1,13 @@
 import type { MachineRam } from '../machine/build.ts'
+import { imagePageBytes } from '../memory/ram-image.ts'
 import type { LateRam, RamReceiver } from '../memory/ram-transfer.ts'
 import type { Channel } from './channel.ts'
-import { encodePages } from './missing-pages.ts'
+import { decodePages, encodePages } from './missing-pages.ts'
 import type { Reception } from './reception.ts'
 
 export interface LateArrivalOptions {
   readonly ram: MachineRam
+  /** As `state` has it. */
   readonly missing: Uint8Array
   /** What has received the memory so far, and goes on with the rest. */
   readonly receiver: RamReceiver
@@ -21,12 +23,12 @@ export class LateArrival {
   #receiver: RamReceiver
   #isComplete = false
 
-  /** The machine stands still. Throws ERR_MEMORY. */
+  /** The machine stands still. Throws ERR_MEMORY, and TypeError for what is no such set of pages. */
   constructor({ ram, missing, receiver, faults, onComplete }: LateArrivalOptions) {
     this.#ram = ram
     this.#receiver = receiver
     this.#late = ram.createLate({
-      missing,
+      missing: decodePages(missing, pagesOf(ram)),
       onComplete: () => {
         this.#isComplete = true
         this.close()
@@ -69,4 +71,14 @@ export class LateArrival {
     this.#receiver.close()
     this.#late.close()
   }
+}
+
+/** Throws ERR_MEMORY where memory cannot come later: better now than when the machine stands still. */
+export function tryLate(ram: MachineRam): void {
+  const nothing = new Uint8Array(Math.ceil(pagesOf(ram) / 64) * 8)
+  ram.createLate({ missing: nothing, onComplete: () => {}, onFailure: () => {} }).close()
+}
+
+function pagesOf({ ranges }: MachineRam): number {
+  return ranges.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0) / imagePageBytes
 }

@@ -1,6 +1,7 @@
 import type { VmConfig } from '../config/vm-config.ts'
 import type { MachineRam } from '../machine/build.ts'
 import type { CpuFingerprint } from '../machine/cpu-fingerprint.ts'
+import type { ComponentDescriptors } from '../machine/handover.native.ts'
 import type { Lineage } from '../snapshot/lineage.ts'
 import type { Carrier } from '../state/carried.ts'
 import type { ComponentRecord } from '../state/walk.ts'
@@ -20,7 +21,8 @@ export interface DepartingMachine {
   stay(): Promise<void>
   /** As of its components. */
   claim(): Promise<void>
-  cede(): Promise<void>
+  cede(isHandedOver: boolean): Promise<void>
+  handover(): readonly ComponentDescriptors[]
 }
 
 /** What the source says of the machine. */

@@ -14,10 +14,13 @@ import { describeIssue, seldomChecked } from '../util/issues.ts'
 export const protocolVersions = { oldest: 1, newest: 1 } as const
 
 /** What is known here of that which a peer must not ignore. */
-export const protocolFeatures = ['late-memory'] as const
+export const protocolFeatures = ['late-memory', 'handover'] as const
 
 /** The machine may go on at the destination before all of its memory is there. */
 export const lateMemory = protocolFeatures[0]
+
+/** Memory, disks and cards are taken over by their descriptors, on the same host: nothing is copied. */
+export const handover = protocolFeatures[1]
 
 const version = z.number().check(z.int(), z.gte(1), z.lte(0xffff))
 const count = z.number().check(z.int(), z.gte(0), z.lte(Number.MAX_SAFE_INTEGER))
@@ -51,8 +54,14 @@ export const machineSchema = z.object({
   ranges: z
     .array(z.object({ guestAddress: count, sizeBytes: count.check(z.gte(1)) }))
     .check(z.minLength(1), z.maxLength(4096)),
-  /** For memory. */
-  connections: z.number().check(z.int(), z.gte(1), z.lte(128)),
+  /** For memory; none of a machine that is handed over. */
+  connections: z.number().check(z.int(), z.gte(0), z.lte(128)),
+  /** Of one that is handed over: how many descriptors come of each component, in this order. */
+  descriptors: z.optional(
+    z
+      .array(z.object({ component: name, count: z.number().check(z.int(), z.gte(1), z.lte(1024)) }))
+      .check(z.maxLength(4096)),
+  ),
 })
 
 /**

@@ -41,12 +41,23 @@ export class Reception {
    * one, when all are there.
    */
   async sockets(memory: number, hasFaults: boolean): Promise<{ memory: number[]; faults: number | undefined }> {
+    const names = Array.from({ length: memory }, (_, number) => nameOf('memory', number))
+    const sockets = await this.#want(hasFaults ? [...names, nameOf('faults', 0)] : names)
+    return { memory: sockets.slice(0, memory), faults: sockets[memory] }
+  }
+
+  /** The descriptor of the connection that descriptors come over, when it is there. */
+  async descriptors(): Promise<number> {
+    const [socket] = await this.#want([nameOf('descriptors', 0)])
+    if (socket === undefined) throw new RangeError('nobody came')
+    return socket
+  }
+
+  #want(names: readonly string[]): Promise<number[]> {
     this.#dropSockets()
     const { promise, resolve } = Promise.withResolvers<number[]>()
-    const names = Array.from({ length: memory }, (_, number) => nameOf('memory', number))
-    this.#wanted = { names: hasFaults ? [...names, nameOf('faults', 0)] : names, resolve }
-    const sockets = await promise
-    return { memory: sockets.slice(0, memory), faults: sockets[memory] }
+    this.#wanted = { names, resolve }
+    return promise
   }
 
   /** Whoever is here was nobody; the next one may come. */

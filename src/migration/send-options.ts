@@ -1,4 +1,7 @@
 import { availableParallelism } from 'node:os'
+import { TsvmmError } from '../util/errors.ts'
+import { formatMigrationAddress, type MigrationAddress } from './addresses.ts'
+import { migrationError } from './error.ts'
 
 /** How a machine is moved, for its source. */
 export interface SendOptions {
@@ -13,6 +16,11 @@ export interface SendOptions {
    * copied, `at-once` with none of it; `never` where absent. Both sides are needed then until the rest has gone.
    */
   readonly postcopy?: 'never' | 'if-needed' | 'at-once'
+  /**
+   * The other side is a process of this host and takes over memory, disks and cards as they are, over a Unix socket; nothing is
+   * copied. Only for memory that can be shared.
+   */
+  readonly isLocal?: boolean
   /** For memory, 1 to 128; as many as there are processors, at most 4. */
   readonly connections?: number
   /** All connections together; 0, where absent: as fast as can be. */
@@ -34,11 +42,24 @@ export type SendSettings = Required<Omit<SendOptions, 'signal'>>
 const mostDefaultConnections = 4
 const mostDefaultDeltaBytes = 256 * 1024 * 1024
 
+/** Throws ERR_MIGRATION_ADDRESS and ERR_MIGRATION for what does not go together. */
+export function checkSendOptions(
+  address: MigrationAddress,
+  { isLocal = false, postcopy = 'never' }: SendOptions,
+): void {
+  if (!isLocal) return
+  if (address.kind !== 'unix') {
+    const reason = 'is not unix:/PATH, and only over a Unix socket can a machine be handed over (local)'
+    throw new TsvmmError('ERR_MIGRATION_ADDRESS', { url: formatMigrationAddress(address), reason })
+  }
+  if (postcopy !== 'never') throw migrationError('local: no memory is copied, before or after (memory_mode)')
+}
+
 /** With all that is not said, for a machine with so much RAM. */
 export function withDefaults({ signal, ...options }: SendOptions, ramBytes: number): SendSettings {
   return {
     ...{ downtimeMs: 300, timeoutMs: 3_600_000, atTimeout: 'cancel', bytesPerSecond: 0, mostThrottlePercent: 99 },
-    postcopy: 'never',
+    ...{ postcopy: 'never', isLocal: false },
     connections: Math.min(mostDefaultConnections, availableParallelism()),
     deltaBytes: Math.min(mostDefaultDeltaBytes, Math.floor(ramBytes / 8)),
     ...{ peerTimeoutMs: 10_000, resolveMs: 300_000 },

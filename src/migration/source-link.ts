@@ -6,10 +6,11 @@ import { reasonOf } from '../util/errors.ts'
 import type { MigrationAddress } from './addresses.ts'
 import { Channel } from './channel.ts'
 import { closeSocket, dial, socketOf } from './connections.native.ts'
+import { sendDescriptors } from './descriptors.native.ts'
 import { migrationError } from './error.ts'
 import type { DepartingMachine } from './machines.ts'
 import { newestVersions, refuseUnreadable, type Speaker } from './negotiation.ts'
-import { lateMemory } from './protocol.ts'
+import { handover, lateMemory } from './protocol.ts'
 import { rehearseSave } from './rehearsal.ts'
 import type { SendSettings } from './send-options.ts'
 
@@ -40,7 +41,8 @@ export class SourceLink {
    */
   async agree(channel: Channel, machine: DepartingMachine, speaker: Speaker, signal: AbortSignal): Promise<void> {
     const { protocol, software, schemas } = speaker
-    const features = this.#settings.postcopy === 'never' ? [] : [lateMemory]
+    const { connections, isLocal, postcopy } = this.#settings
+    const features = [...(isLocal ? [handover] : []), ...(postcopy === 'never' ? [] : [lateMemory])]
     channel.send({
       ...{ type: 'hello', protocol: { ...protocol }, software, features },
       ...{ architecture: process.arch, schemas: newestVersions(schemas) },
@@ -48,14 +50,29 @@ export class SourceLink {
     const welcome = await abortable(channel.expect('welcome'), signal)
     refuseOld(machine, welcome.schemas)
     const { config, ram } = machine
+    const handed = isLocal ? await this.#handOver(machine, signal) : { connections }
     channel.send({
       ...{ type: 'machine', config: withoutDefaults(portable(config)), cpu: await machine.describeCpu() },
       ranges: ram.ranges.map(({ guestAddress, sizeBytes }) => ({ guestAddress, sizeBytes })),
-      ...{ connections: this.#settings.connections },
+      ...handed,
     })
     const { records } = await abortable(channel.expect('accepted'), signal)
     channel.trust()
     await rehearse(machine, records)
+  }
+
+  async #handOver(machine: DepartingMachine, signal: AbortSignal) {
+    const handed = machine.handover()
+    const connection = await dial(this.#address, { role: 'descriptors', number: 0, id: this.#id }, signal)
+    try {
+      await sendDescriptors(
+        connection,
+        handed.flatMap(({ fds }) => fds),
+      )
+    } catch (cause) {
+      throw migrationError(`its descriptors cannot be handed over: ${reasonOf(cause)}`, cause)
+    }
+    return { connections: 0, descriptors: handed.map(({ component, fds }) => ({ component, count: fds.length })) }
   }
 
   /** Descriptors of the connections for memory. */

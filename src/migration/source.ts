@@ -134,10 +134,12 @@ export class MigrationSource {
     const { signal } = this.#stop
     const machine = this.#machine
     refusePinned(machine.components)
+    if (this.#settings.isLocal) await refusePrivate(machine)
     const channel = await this.#link.connect(signal)
     this.#channel = channel
     await this.#link.agree(channel, machine, this.#speaker, signal)
     this.#listen(channel)
+    if (this.#settings.isLocal) return this.#events.onStarted?.()
     const { peerTimeoutMs, deltaBytes, bytesPerSecond } = this.#settings
     const sockets = await this.#link.openMemory(signal)
     const sender = machine.ram.createSender({ sockets, stallMs: peerTimeoutMs, deltaBytes, bytesPerSecond })
@@ -173,7 +175,7 @@ export class MigrationSource {
   #finish(): { readonly pass: number } {
     const rest = this.#copy?.finish(this.#stop.signal)
     rest?.sent.catch((error: unknown) => this.#hear('cancel', error))
-    return { pass: rest?.pass ?? 1 }
+    return { pass: rest?.pass ?? 0 }
   }
 
   /** What is left follows; the destination can ask for it from now on. */
@@ -272,7 +274,7 @@ export class MigrationSource {
   /** What was written to its disks is on them, and they are given away, before anything is said that cannot be taken back. */
   async #prepareCommit(): Promise<SourceInput> {
     try {
-      await this.#machine.cede()
+      await this.#machine.cede(this.#settings.isLocal)
       return 'ready'
     } catch (error) {
       await this.#machine.claim()
@@ -325,6 +327,12 @@ export class MigrationSource {
     const { passes, bytesSent, elapsedMs } = this.progress
     return { passes, totalMs: elapsedMs, downtimeMs: this.#downtimeMs, bytesSent }
   }
+}
+
+/** Throws ERR_MIGRATION, and ERR_MEMORY, where it has something that cannot be handed over. */
+async function refusePrivate({ ram, handover }: DepartingMachine): Promise<void> {
+  handover()
+  await ram.complete?.()
 }
 
 function asMigrationError(reason: unknown): unknown {

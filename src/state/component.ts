@@ -24,8 +24,16 @@ export interface Component extends Carrier {
    * for a machine that comes from elsewhere.
    */
   claim?(): void
-  /** Gives that away, with all that was written to it on stable storage. Only while paused. Idempotent. */
-  cede?(): Promise<void>
+  /**
+   * Gives that away, with all that was written to it on stable storage. `isHandedOver`: to whoever has what handover() gave, and with it
+   * the locks, which stay. Only while paused. Idempotent.
+   */
+  cede?(isHandedOver?: boolean): Promise<void>
+  /**
+   * What another process of this host takes it over by: descriptors, which stay its own. Throws ERR_MIGRATION where it has what
+   * cannot be taken over. Nothing where absent.
+   */
+  handover?(): readonly number[]
   /** It goes on on another host than before: whoever outside must learn of that does, after it was resumed. Only while paused. */
   moved?(): void
   /** What clients can name of it, in any state but closed; nothing where absent. */

@@ -23,6 +23,7 @@ function aDisk(options: Partial<BlkOptions> = {}) {
       },
       claimDisk: () => {},
       cedeDisk: async () => {},
+      diskDescriptor: () => -1,
       ...options,
     }),
   )

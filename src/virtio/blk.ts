@@ -60,7 +60,9 @@ export interface BlkOptions {
   closeDisk(): void
   /** As of a component's claim() and cede(). */
   claimDisk(): void
-  cedeDisk(): Promise<void>
+  cedeDisk(isHandedOver: boolean): Promise<void>
+  /** Of the image, with its lock. */
+  diskDescriptor(): number
 }
 
 /** A disk (virtio 1.2 §5.2). */
@@ -150,8 +152,12 @@ export class VirtioBlk implements VirtioDevice {
     this.#options.claimDisk()
   }
 
-  async cede(): Promise<void> {
-    await this.#options.cedeDisk()
+  async cede(isHandedOver = false): Promise<void> {
+    await this.#options.cedeDisk(isHandedOver)
+  }
+
+  handover(): readonly number[] {
+    return [this.#options.diskDescriptor()]
   }
 
   async close(): Promise<void> {

@@ -25,6 +25,7 @@ function aCard(options: Partial<NetOptions> = {}) {
       createControl: control.serve,
       setGuestOffloads: features => offloads.push(features),
       sendFrame: frame => frames.push(frame),
+      tapDescriptors: () => [],
       closeTap: () => {
         closed += 1
       },

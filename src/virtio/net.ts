@@ -64,6 +64,8 @@ export interface NetOptions {
   readonly transmitLimiter?: RateLimiter
   /** Sends a frame as if the guest had; what cannot be sent now is not. */
   sendFrame(frame: Uint8Array): void
+  /** Of the tap's queues. */
+  tapDescriptors(): readonly number[]
   closeTap(): void
 }
 
@@ -147,6 +149,10 @@ export class VirtioNet implements VirtioDevice {
 
   moved(): void {
     this.#hasMoved = true
+  }
+
+  handover(): readonly number[] {
+    return this.#options.tapDescriptors()
   }
 
   reset(): void {

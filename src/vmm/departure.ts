@@ -2,10 +2,11 @@ import type { VmConfig } from '../config/vm-config.ts'
 import type { BuiltMachine } from '../machine/build.ts'
 import { stateSchemas } from '../machine/state-schemas.ts'
 import { parseMigrationAddress } from '../migration/addresses.ts'
+import { migrationError } from '../migration/error.ts'
 import type { DepartingMachine } from '../migration/machines.ts'
 import { ownSpeaker, type Speaker } from '../migration/negotiation.ts'
 import type { MigrationProgress, MigrationReport } from '../migration/progress.ts'
-import type { SendOptions } from '../migration/send-options.ts'
+import { checkSendOptions, type SendOptions } from '../migration/send-options.ts'
 import { MigrationSource } from '../migration/source.ts'
 import type { Lineage } from '../snapshot/lineage.ts'
 
@@ -34,7 +35,7 @@ export interface DepartingVm {
   leave(): Promise<boolean>
   stay(): Promise<void>
   claim(): Promise<void>
-  cede(): Promise<void>
+  cede(isHandedOver: boolean): Promise<void>
   onStarted(): void
   onProgress(progress: MigrationProgress): void
   onDoubt(id: string, reason: string): void
@@ -44,7 +45,7 @@ export interface DepartingVm {
 export class Departure implements Undecided {
   readonly #source: MigrationSource
 
-  /** Throws ERR_MIGRATION_ADDRESS. */
+  /** Throws ERR_MIGRATION_ADDRESS, and ERR_MIGRATION for options that do not go together. */
   constructor(vm: DepartingVm, url: string, { speaker = ownSpeaker(stateSchemas), ...options }: MigrationOptions) {
     const { machine } = vm
     const departing: DepartingMachine = {
@@ -54,9 +55,15 @@ export class Departure implements Undecided {
       leave: () => vm.leave(),
       stay: () => vm.stay(),
       claim: () => vm.claim(),
-      cede: () => vm.cede(),
+      cede: isHandedOver => vm.cede(isHandedOver),
+      handover: () => machine.components.handover(),
     }
-    this.#source = new MigrationSource(departing, parseMigrationAddress(url), speaker, options, {
+    const address = parseMigrationAddress(url)
+    checkSendOptions(address, options)
+    if (options.isLocal === true && options.preserve === true) {
+      throw migrationError('local: the other side has its memory then, and nothing can be preserved here')
+    }
+    this.#source = new MigrationSource(departing, address, speaker, options, {
       onStarted: () => vm.onStarted(),
       onProgress: progress => vm.onProgress(progress),
       onDoubt: reason => vm.onDoubt(this.id, reason),

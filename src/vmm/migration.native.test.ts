@@ -1,10 +1,11 @@
-import { mkdtempSync, rmSync } from 'node:fs'
+import { closeSync, fstatSync, mkdtempSync, openSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import * as z from 'zod/mini'
 import { parseVmConfig } from '../config/vm-config.ts'
 import { MigrationProxy } from '../migration/testing/proxy.ts'
+import { addon } from '../native/addon.ts'
 import { defineState } from '../state/schema.ts'
 import { TsvmmError } from '../util/errors.ts'
 import type { ArrivalOptions } from './arrival.ts'
@@ -25,7 +26,11 @@ function aSide(t: ExecutionContext, options: VmmOptions = {}) {
 }
 
 /** A machine that runs, another side that waits for it, and what is between them. */
-async function twoSides(t: ExecutionContext, receiving: Partial<ArrivalOptions> = {}) {
+async function twoSides(
+  t: ExecutionContext,
+  receiving: Partial<ArrivalOptions> = {},
+  way: 'through a proxy' | 'direct' = 'through a proxy',
+) {
   const place = mkdtempSync(join(tmpdir(), 'tsvmm-move-'))
   const [near, far] = [join(place, 'near'), join(place, 'far')]
   const [source, destination] = [aSide(t), aSide(t)]
@@ -47,7 +52,11 @@ async function twoSides(t: ExecutionContext, receiving: Partial<ArrivalOptions> 
     rmSync(place, { recursive: true, force: true })
   })
   const send = (options: MigrationOptions = {}) =>
-    source.vmm.sendMigration(`unix:${near}`, { connections: 2, speaker: fakeSpeaker(), ...options })
+    source.vmm.sendMigration(`unix:${way === 'direct' ? far : near}`, {
+      connections: 2,
+      speaker: fakeSpeaker(),
+      ...options,
+    })
   return { source, destination, proxy, send, receive, ...(await receive()) }
 }
 
@@ -476,4 +485,103 @@ test('memory that can be copied first is', async t => {
   await sides.received
   t.is(running(sides), 'absent running')
   t.false(sides.destination.events.includes('postcopy-migration-completed'))
+})
+
+test('a machine is handed over to another process of its host, and nothing is copied', async t => {
+  const sides = await twoSides(t, { peerTimeoutMs: 2_000 }, 'direct')
+  const { source, destination } = sides
+  const file = openSync('/dev/null', 'r')
+  source.machines.descriptors = new Array(300).fill(file)
+  await sides.send({ isLocal: true })
+  await sides.received
+  t.is(running(sides), 'absent running')
+  t.deepEqual(source.machines.steps, ['pause', 'cede', 'close'])
+  t.true(source.machines.wasHandedOver)
+  t.deepEqual(destination.machines.steps, ['build', 'pause', 'claim', 'skip-pause', 'resume'])
+  const inherited = destination.machines.inherited ?? []
+  t.is(inherited.length, 300)
+  t.true(inherited.every(fd => fstatSync(fd).rdev === fstatSync(file).rdev && fd !== file))
+  for (const fd of inherited) addon().closeDescriptor(fd)
+  closeSync(file)
+})
+
+test('what cannot be handed over is refused by name before anything moves', async t => {
+  const sides = await twoSides(t, {}, 'direct')
+  sides.source.machines.failing.add('handover')
+  await t.throwsAsync(sides.send({ isLocal: true }), { message: 'migration: it is private' })
+  sides.source.machines.failing.clear()
+  await t.throwsAsync(sides.source.vmm.sendMigration('tcp:localhost:1', { isLocal: true }), {
+    code: 'ERR_MIGRATION_ADDRESS',
+    message: /only over a Unix socket/,
+  })
+  await t.throwsAsync(sides.send({ isLocal: true, preserve: true }), { message: /nothing can be preserved/ })
+  await t.throwsAsync(sides.send({ isLocal: true, postcopy: 'at-once' }), { message: /no memory is copied/ })
+  t.is(running(sides), 'running receiving')
+  t.deepEqual(sides.source.machines.steps, [])
+})
+
+test('a tap that came by descriptor goes on to be one, as long as the configuration names it', async t => {
+  const file = openSync('/dev/null', 'r')
+  const sides = await twoSides(t, {}, 'direct')
+  const { source, destination } = sides
+  await source.vmm.delete()
+  await source.vmm.create({ ...config, net: [{ fds: [file], num_queues: 2 }] })
+  await source.vmm.boot()
+  await sides.send({ isLocal: true })
+  await sides.received
+  const [fd = -1] = destination.machines.configs.at(-1)?.net[0]?.fds ?? []
+  t.not(fd, file)
+  t.is(fstatSync(fd).rdev, fstatSync(file).rdev)
+  await destination.vmm.shutdown()
+  t.is(fstatSync(fd).rdev, fstatSync(file).rdev)
+  await destination.vmm.delete()
+  t.throws(() => fstatSync(fd), { code: 'EBADF' })
+  closeSync(file)
+})
+
+test('an older and a newer release hand machines over to each other', async t => {
+  for (const [from, to] of [
+    [1, 2],
+    [2, 1],
+  ] as const) {
+    const sides = await twoSides(t, { speaker: fakeSpeaker(to) }, 'direct')
+    sides.source.machines.registerVersion = from
+    sides.destination.machines.registerVersion = to
+    await sides.send({ isLocal: true, speaker: fakeSpeaker(from) })
+    await sides.received
+    t.is(running(sides), 'absent running')
+  }
+})
+
+test('a component that came without its machine is nobody’s', async t => {
+  const sides = await twoSides(t, {}, 'direct')
+  sides.destination.machines.takes = 'something else'
+  const file = openSync('/dev/null', 'r')
+  sides.source.machines.descriptors = [file]
+  await t.throwsAsync(sides.send({ isLocal: true }), { message: /fake is handed over, and it has no such device/ })
+  await t.throwsAsync(sides.received)
+  closeSync(file)
+  t.is(running(sides), 'running absent')
+  t.deepEqual(sides.source.machines.steps, [])
+})
+
+test('a machine that is handed over brings its devices', async t => {
+  const elsewhere = { disks: { _disk0: { path: 'elsewhere' } } }
+  const sides = await twoSides(t, { overrides: elsewhere }, 'direct')
+  const message = 'it is handed over with its disks, which cannot be elsewhere'
+  await t.throwsAsync(sides.send({ isLocal: true }), {
+    message: `migration: the destination refuses: migration: ${message}`,
+  })
+  await t.throwsAsync(sides.received, { message: `migration: ${message}` })
+  t.is(running(sides), 'running absent')
+  t.deepEqual(sides.source.machines.steps, [])
+})
+
+test('a machine whose heir fails goes on', async t => {
+  const sides = await twoSides(t, {}, 'direct')
+  sides.destination.machines.failing.add('claim')
+  await t.throwsAsync(sides.send({ isLocal: true }))
+  await t.throwsAsync(sides.received)
+  t.is(running(sides), 'running absent')
+  t.deepEqual(sides.source.machines.steps, ['pause', 'cede', 'claim', 'resume'])
 })

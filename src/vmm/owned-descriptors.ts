@@ -31,6 +31,11 @@ export class OwnedDescriptors {
     }
   }
 
+  /** They are closed once a configuration does not name them. */
+  own(handed: HandedDescriptors): void {
+    this.#owned.add(handed)
+  }
+
   /** Closes those that it does not name. */
   keepFor(config: VmConfig | undefined): void {
     const named = new Set(config?.net.flatMap(({ fds }) => fds ?? []))

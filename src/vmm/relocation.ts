@@ -67,7 +67,7 @@ export class Relocation {
         },
         stay: () => vm.stay(isPaused),
         claim: () => this.claim(),
-        cede: () => this.#cede(),
+        cede: isHandedOver => this.#cede(isHandedOver),
         onStarted: () => {
           events.emit('migration-started')
           options.onStarted?.()
@@ -119,9 +119,9 @@ export class Relocation {
     this.#isCeded = false
   }
 
-  async #cede(): Promise<void> {
+  async #cede(isHandedOver: boolean): Promise<void> {
     this.#isCeded = true
-    await this.#vm.machine.components.cede()
+    await this.#vm.machine.components.cede(isHandedOver)
   }
 
   /** For the migration that brings it. */
@@ -130,6 +130,7 @@ export class Relocation {
       machine: this.#vm.machine,
       claim: () => this.claim(),
       own: isPaused => this.#vm.stay(isPaused),
+      keep: descriptors => void this.#vm.events.once('exit', () => descriptors.close()),
       close,
       awaitMemory: abandon => {
         this.#abandonMemory = abandon

@@ -266,9 +266,15 @@ export class Vmm extends EventEmitter<VmmEvents> implements AsyncDisposable {
       this.emit('built', vm)
     }
     const receive = (each: ArrivalOptions) => receiveVm(url, { ...each, ...(kvmPath === undefined ? {} : { kvmPath }) })
-    const received = this.#incoming.run(receive, adopt, { ...options, signal: this.#stop.signal })
+    const onDescriptors = (descriptors: HandedDescriptors) => this.#descriptors.own(descriptors)
+    const received = this.#incoming.run(receive, adopt, { ...options, onDescriptors, signal: this.#stop.signal })
     this.emit('changed')
-    await received.finally(() => this.emit('changed'))
+    try {
+      await received
+    } finally {
+      this.#descriptors.keepFor(this.#config)
+      this.emit('changed')
+    }
   }
 
   /** Without effect once the machine may be on the other side. */

@@ -88,6 +88,7 @@ export function aServedDisk(content = 'disk content') {
       closeDisk: () => closeSync(fd),
       claimDisk: () => {},
       cedeDisk: async () => {},
+      diskDescriptor: () => fd,
     })
   })
   return {

@@ -2,6 +2,8 @@ import { buildElf, word } from '../../boot/testing/elf-builder.ts'
 
 /** Where it counts, in 32 bits. */
 export const counterAddress = 0x20_0000
+/** What it writes to the debug port first of all, and never again. */
+export const beginCode = 1
 const codeAddress = 0x10_0000
 
 /**
@@ -9,6 +11,8 @@ const codeAddress = 0x10_0000
  */
 export function countingKernel(): Uint8Array {
   const code = [
+    ...[0xb0, beginCode], // mov al, beginCode
+    ...[0xe6, 0x80], // out 0x80, al
     ...[0xb9, 0x00, 0x00, 0x20, 0x00], // mov ecx, counterAddress
     ...[0xff, 0x01], // inc dword [ecx]
     ...[0x66, 0xf7, 0x01, 0xff, 0x0f], // test word [ecx], 4095

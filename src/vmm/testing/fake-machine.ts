@@ -31,6 +31,7 @@ import { ownSpeaker, type Speaker } from '../../migration/negotiation.ts'
 import { saved, stateless } from '../../state/carried.ts'
 import type { Component } from '../../state/component.ts'
 import { defineState } from '../../state/schema.ts'
+import { TsvmmError } from '../../util/errors.ts'
 import type { ArrivalOptions } from '../arrival.ts'
 import type { CloneOptions, ForkOptions } from '../fork.ts'
 import type { RestoreOptions } from '../restore.ts'
@@ -48,6 +49,7 @@ export type FakeStep =
   | 'reset'
   | 'claim'
   | 'cede'
+  | 'handover'
   | 'close'
 
 /** Makes machines without a hypervisor; tests see what was done to them and let steps fail or wait. */
@@ -69,6 +71,13 @@ export class FakeMachines {
   readonly serial = new SharedConsole(nullChardev)
   /** Of the state of the machines that are made. */
   registerVersion = 1
+  /** What a device of each machine has of the host, and what the newest one has got from another process; for tests to close. */
+  descriptors: readonly number[] = []
+  inherited: readonly number[] | undefined
+  /** Of what is handed over, the component whose descriptors a machine takes. */
+  takes = 'fake'
+  /** Of the last one that was ceded: whether whoever gets it has its descriptors. */
+  wasHandedOver = false
   /** How the newest machine was built. */
   options: BuildOptions = {}
   /** Called with each step that is done. */
@@ -79,6 +88,7 @@ export class FakeMachines {
     this.events = events
     this.options = options
     this.configs.push(config)
+    this.inherited = options.handedOver?.take(this.takes)
     this.onBuild()
     await this.step('build')
     this.controller = new AcpiPciHotplug()
@@ -294,7 +304,7 @@ class FakePlug implements PluggedDevice {
   readonly transport: PluggedDevice['transport']
 
   constructor(
-    { id = '', pci_device_id: slot = 0 }: { id?: string | undefined; pci_device_id?: number | undefined },
+    { id = '', pci_device_id: slot = 0, ...config }: VmConfig['disks'][number] | VmConfig['net'][number],
     resize: (sizeBytes: number) => void,
   ) {
     const part = {
@@ -307,7 +317,8 @@ class FakePlug implements PluggedDevice {
       { id: name, pciAddress, counters: {} },
       { id, parent: name, counters },
     ]
-    this.device = { name: id, ...part, resize }
+    const fds = 'fds' in config ? config.fds : undefined
+    this.device = { name: id, ...part, resize, ...(fds === undefined ? {} : { handover: () => fds }) }
     this.transport = { name, ...part, slot, pciAddress, describe }
   }
 }
@@ -337,8 +348,14 @@ class FakeDevice implements Component {
     this.#machines.stepNow('claim')
   }
 
-  cede(): Promise<void> {
+  cede(isHandedOver: boolean): Promise<void> {
+    this.#machines.wasHandedOver = isHandedOver
     return this.#machines.step('cede')
+  }
+
+  handover(): readonly number[] {
+    if (this.#machines.failing.has('handover')) throw new TsvmmError('ERR_MIGRATION', { reason: 'it is private' })
+    return this.#machines.descriptors
   }
 
   close(): Promise<void> {
