@@ -7,11 +7,13 @@ import { happens } from './harness/events.ts'
 import { goesOn, progress, works } from './harness/guest-at-work.ts'
 import { type Host, Hosts } from './harness/hosts.ts'
 import { TcpDialogue } from './harness/tcp-dialogue.ts'
+import { TcpRelay } from './harness/tcp-relay.ts'
 import type { TsvmmProcess } from './harness/tsvmm-process.ts'
 import { Workspace } from './harness/workspace.ts'
 
 const mac = '12:34:56:78:90:ae'
 
+const port = 4711
 /** A host that has much else to do is no dead one. */
 const patienceMs = 300_000
 
@@ -19,12 +21,15 @@ const patienceMs = 300_000
 interface Way {
   readonly over: 'tcp' | 'unix'
   readonly send: Readonly<Record<string, unknown>>
+  /** All connections end so often when the machine runs at the other side already and waits for its memory. */
+  readonly cuts?: number
 }
 
 const ways: readonly Way[] = [
   { over: 'tcp', send: { connections: 4 } },
   { over: 'unix', send: { connections: 1, preserve_source: true } },
-  { over: 'tcp', send: { connections: 2, memory_mode: 'Postcopy' } },
+  { over: 'tcp', send: { connections: 2, memory_mode: 'Postcopy', bandwidth: 4 * 1024 ** 2 }, cuts: 3 },
+  { over: 'unix', send: { local: true } },
 ]
 
 for (const { moves, vcpus, when } of [
@@ -59,6 +64,14 @@ for (const { moves, vcpus, when } of [
   )
 }
 
+interface CutMove {
+  readonly host: Host
+  readonly change: Readonly<Record<string, unknown>>
+  readonly cuts: number
+  readonly source: ApiClient
+  readonly destination: ApiClient
+}
+
 /** A machine that goes from host to host. */
 class Journey implements AsyncDisposable {
   readonly #workspace: Workspace
@@ -66,10 +79,12 @@ class Journey implements AsyncDisposable {
   readonly #processes = new AsyncDisposableStack()
   vm: TsvmmProcess
   #moves = 0
+  #host: Host
 
   private constructor(workspace: Workspace, hosts: Hosts, vm: TsvmmProcess) {
     this.#workspace = workspace
     this.#hosts = hosts
+    this.#host = hosts.hosts[0]
     this.vm = this.#processes.use(vm)
   }
 
@@ -80,7 +95,16 @@ class Journey implements AsyncDisposable {
     const vm = host.run([
       ...['--api-socket', workspace.path('api-0.sock'), ...debianKernel.flags('console=ttyS0 root=/dev/vda rw')],
       ...['--disk', `path=${workspace.copy(rootDisk())}`, `path=${data},image_type=qcow2`, '--cpus', `boot=${vcpus}`],
-      ...['--memory', 'size=512M', '--net', `tap=${host.tap},mac=${mac}`, '--serial', 'tty', '--console', 'off'],
+      ...[
+        '--memory',
+        'size=512M,shared=on',
+        '--net',
+        `tap=${host.tap},mac=${mac}`,
+        '--serial',
+        'tty',
+        '--console',
+        'off',
+      ],
     ])
     const journey = new Journey(workspace, hosts, vm)
     try {
@@ -94,11 +118,13 @@ class Journey implements AsyncDisposable {
     }
   }
 
-  async move(t: ExecutionContext, { over, send }: Way, what: string): Promise<void> {
+  async move(t: ExecutionContext, { over, send, cuts = 0 }: Way, what: string): Promise<void> {
     const [source, destination] = [this.#api(this.#moves), this.#api(this.#moves + 1)]
     this.#moves += 1
-    const host = this.#hostOf(this.#moves)
-    const url = over === 'tcp' ? `tcp:${host.address}:4711` : `unix:${this.#workspace.path('migration.sock')}`
+    // What is handed over stays where it is, with its tap.
+    const host = send['local'] === true ? this.#host : this.#other(this.#host)
+    this.#host = host
+    const url = over === 'tcp' ? `tcp:${host.address}:${port}` : `unix:${this.#workspace.path('migration.sock')}`
     const events = this.#workspace.path(`events-${this.#moves}`)
     const next = this.#processes.use(
       host.run([
@@ -107,7 +133,9 @@ class Journey implements AsyncDisposable {
       ]),
     )
     await happens(events, 'migration-receive-ready')
-    await source.client.change('/vm.send-migration', { destination_url: url, peer_timeout_ms: patienceMs, ...send })
+    const change = { destination_url: url, peer_timeout_ms: patienceMs, ...send }
+    if (cuts === 0) await source.client.change('/vm.send-migration', change)
+    else await this.#moveWithCuts(t, { host, change, cuts, source: source.client, destination: destination.client })
     await destination.client.becomes('Running')
     if (send['preserve_source'] === true) {
       t.is(await source.client.state(), 'Paused', what)
@@ -120,14 +148,36 @@ class Journey implements AsyncDisposable {
     this.vm = next
   }
 
+  /** Through a relay that ends all connections once the machine runs there and waits for its memory. */
+  async #moveWithCuts(t: ExecutionContext, { host, change, cuts, source, destination }: CutMove): Promise<void> {
+    const { address } = this.#hosts
+    await using relay = await TcpRelay.listen(address, { host: host.address, port })
+    let hasMoved = false
+    const send = async () => {
+      await source.change('/vm.send-migration', { ...change, destination_url: `tcp:${address}:${relay.port}` })
+      hasMoved = true
+    }
+    const cut = async () => {
+      await destination.becomes('Running', patienceMs)
+      for (let left = cuts; left > 0; left -= 1) {
+        // The control connection, one for faults and one for memory at least.
+        while (!hasMoved && relay.connections < 3) await delay(10)
+        await delay(200)
+        t.false(hasMoved, `${left} cuts are left`)
+        relay.cut()
+      }
+    }
+    await Promise.all([send(), cut()])
+  }
+
   #api(move: number): { readonly path: string; readonly client: ApiClient } {
     const path = this.#workspace.path(`api-${move}.sock`)
     return { path, client: new ApiClient(path) }
   }
 
-  #hostOf(move: number): Host {
+  #other(host: Host): Host {
     const [one, other] = this.#hosts.hosts
-    return move % 2 === 0 ? one : other
+    return host === one ? other : one
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
