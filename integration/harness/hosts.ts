@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs'
 import { execa } from 'execa'
 import { TsvmmProcess } from './tsvmm-process.ts'
 
@@ -13,8 +14,23 @@ export class Host {
     this.address = address
   }
 
+  /** What a program is run with to be on this host. */
+  get through(): readonly string[] {
+    return ['ip', 'netns', 'exec', this.#namespace]
+  }
+
   run(args: readonly string[]): TsvmmProcess {
-    return new TsvmmProcess(args, ['ip', 'netns', 'exec', this.#namespace])
+    return new TsvmmProcess(args, this.through)
+  }
+
+  /** What has gone over its link to the other hosts so far, both ways. */
+  linkBytes(): number {
+    const lines = readFileSync('/proc/net/dev', 'utf8')
+      .split('\n')
+      .map(line => line.trim())
+    const counts = lines.find(line => line.startsWith(`${this.#namespace}:`))?.split(/:?\s+/) ?? []
+    // Received, and sent, with what there is of each in eight columns.
+    return Number(counts[1]) + Number(counts[9])
   }
 
   async connect(bridge: string): Promise<void> {

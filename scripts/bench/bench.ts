@@ -7,7 +7,7 @@ import { benchClone } from './clone.ts'
 import { benchExits } from './exits.ts'
 import { debianGuest, guestFixtures, makeGuestFixtures } from './guest.ts'
 import { runInLab } from './lab.ts'
-import { benchMigration, writingInit } from './migration.ts'
+import { benchMigration } from './migration.ts'
 import { migrationSubjects } from './migration-subjects.ts'
 import { benchNet } from './net.ts'
 import { benchPhases } from './phases.ts'
@@ -70,7 +70,7 @@ const benchmarks: Readonly<Record<string, Benchmark>> = {
     needsKvm: true,
     async run(runs, samples) {
       const fixtures = await guestFixtures()
-      const guestOf = (rate: number) => debianGuest(fixtures, `quiet panic=-1 ${writingInit(rate)}`)
+      const guestOf = (init: string) => debianGuest(fixtures, `quiet panic=-1 ${init}`)
       await benchMigration(migrationSubjects(subjects(process.env)), guestOf, runs, samples)
     },
   },

@@ -10,6 +10,8 @@ export interface Guest {
   readonly commandLine: string
   readonly memoryMib: number
   readonly cpus: number
+  /** Another process may have the same memory. */
+  readonly sharesMemory?: boolean
   readonly disks?: readonly GuestDisk[]
   readonly tap?: string
 }
@@ -36,11 +38,15 @@ function cloudHypervisorFlags(guest: Guest): string[] {
   return [
     ...['--kernel', guest.vmlinux, '--initramfs', guest.initrd],
     ...['--cmdline', `console=ttyS0 ${guest.commandLine}`],
-    ...['--cpus', `boot=${guest.cpus}`, '--memory', `size=${guest.memoryMib}M`],
+    ...['--cpus', `boot=${guest.cpus}`, '--memory', memory(guest)],
     ...['--serial', 'tty', '--console', 'off'],
     ...(guest.disks === undefined ? [] : ['--disk', ...guest.disks.map(cloudHypervisorDisk)]),
     ...(guest.tap === undefined ? [] : ['--net', `tap=${guest.tap},mac=${mac}`]),
   ]
+}
+
+function memory({ memoryMib, sharesMemory = false }: Guest): string {
+  return `size=${memoryMib}M${sharesMemory ? ',shared=on' : ''}`
 }
 
 function cloudHypervisorDisk({ path, readOnly, format = 'raw' }: GuestDisk): string {
