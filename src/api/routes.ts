@@ -42,6 +42,8 @@ export interface ApiContext {
   /** What this program is, and the version of Cloud Hypervisor whose API it speaks. */
   readonly buildVersion: string
   readonly apiVersion: string
+  /** Requests with fields that nobody knows are refused. */
+  readonly isStrict?: boolean
   warn(message: string): void
 }
 
@@ -85,8 +87,8 @@ function add(path: string, list: DeviceList, summary: string, failure: string): 
     ...{ method: 'PUT', path, summary, failure, request: deviceSchema },
     ...{ response: addedDeviceSchema, mayBeSilent: true },
     run: async (context, body, descriptors) => {
-      const { vmm, warn } = context
-      const tell = (field: string) => warn(`${path.slice(1)}: ${field} is unknown and was left out`)
+      const { vmm } = context
+      const tell = (field: string) => leaveOut(context, field.replace(`${list}.0.`, ''), path)
       const known: unknown = Reflect.get(Object(withoutUnknown({ [list]: [body] }, tell)), list)
       const [device]: unknown[] = Array.isArray(known) ? known : []
       const place =
@@ -113,9 +115,15 @@ function addCard(
   return vmm.addDevice('net', { ...card, num_queues, fds: handed.fds }, [handed])
 }
 
-function knownConfig({ warn }: ApiContext, config: unknown): unknown {
+/** Cloud Hypervisor takes fields that it does not know for those of a later version. */
+function leaveOut({ isStrict = false, warn }: ApiContext, field: string, path: string): void {
+  if (isStrict) throw new TsvmmError('ERR_API_REQUEST', { reason: `${field} is unknown` })
+  warn(`${path.slice(1)}: ${field} is unknown and was left out`)
+}
+
+function knownConfig(context: ApiContext, config: unknown): unknown {
   if (typeof config !== 'object') throw new TsvmmError('ERR_API_REQUEST', { reason: 'the body is no object' })
-  const known = withoutUnknown(config, path => warn(`vm.create: ${path} is unknown and was left out`))
+  const known = withoutUnknown(config, field => leaveOut(context, field, '/vm.create'))
   refuseDescriptorNumbers(known)
   return known
 }

@@ -156,6 +156,20 @@ test('fields that nobody knows are left out and logged, fields without machinery
   t.notRegex(JSON.stringify(json), /novelty|shade/)
 })
 
+test('a strict server refuses fields that nobody knows, and leaves everything as it was', async t => {
+  await using served = await ServedVmm.start({ isStrict: true })
+  const refused = async (path: string, body: object, reason: string) => {
+    t.like(await served.put(path, body), { status: 400, json: { 2: reason } })
+  }
+  await refused('/vm.create', { ...config, disks: [{ path: 'd', shade: 'blue' }] }, 'disks.0.shade is unknown')
+  await refused('/vm.create', { ...config, novelty: 1 }, 'novelty is unknown')
+  t.is(served.vmm.state, 'absent')
+  t.is((await served.put('/vm.create', config)).status, 204)
+  await refused('/vm.add-disk', { path: 'e', shade: 'blue' }, 'shade is unknown')
+  await refused('/vm.add-net', { tap: 'tap0', shade: 'blue' }, 'shade is unknown')
+  t.like((await served.get('/vm.info')).json, { config: { disks: { length: 1 }, net: { length: 0 } } })
+})
+
 test('what a client left open is not null in an answer', async t => {
   await using served = await ServedVmm.start()
   const open = { mac: null, mtu: null, rate_limiter_config: null }
@@ -195,7 +209,7 @@ test('devices are added and removed, whether the machine runs or not', async t =
   t.is((await served.put('/vm.boot')).status, 204)
   const added = await served.put('/vm.add-disk', { path: 'f', shade: 'blue' })
   t.like(added, { status: 200, json: { id: '_disk2', bdf: '0000:00:05.0' } })
-  t.is(served.logged.filter(line => line.includes('vm.add-disk: disks.0.shade is unknown')).length, 2)
+  t.is(served.logged.filter(line => line.includes('vm.add-disk: shade is unknown')).length, 2)
   t.like(await served.put('/vm.add-net', { tap: 'tap1' }), { status: 200, json: { id: '_net3', bdf: '0000:00:06.0' } })
   t.is((await served.put('/vm.add-disk', { path: 'g', id: '_disk2' })).status, 409)
   t.is((await served.put('/vm.add-disk', {})).status, 400)

@@ -62,8 +62,8 @@ export class ApiServer implements AsyncDisposable {
   }
 
   private constructor(options: ApiServerOptions) {
-    const { vmm, buildVersion, apiVersion, log } = options
-    this.#context = { vmm, buildVersion, apiVersion, warn: message => log.warn(message) }
+    const { vmm, buildVersion, apiVersion, isStrict = false, log } = options
+    this.#context = { vmm, buildVersion, apiVersion, isStrict, warn: message => log.warn(message) }
     this.#log = log
     const { headersTimeoutMs = 10_000, requestTimeoutMs = 30_000 } = options
     this.#server = createServer({

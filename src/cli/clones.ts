@@ -90,7 +90,7 @@ async function attend(vmm: Vmm, { flags, log, resources, number }: Attended): Pr
   follow(vmm, log)
   const monitor = await monitorEvents(vmm, own(flags.eventMonitor))
   if (monitor !== undefined) resources.use(monitor)
-  const server = await serve(vmm, own(flags.apiSocket), log)
+  const server = await serve(vmm, { ...flags, apiSocket: own(flags.apiSocket) }, log)
   if (server !== undefined) resources.use(server)
   const entry = register(vmm, { apiSocket: own(flags.apiSocket), clone: number }, log)
   if (entry !== undefined) resources.use(entry)

@@ -66,6 +66,10 @@ export const programFlags: readonly FlagHelp[] = [
     keys: cloneKeys,
   },
   { flag: '--event-monitor <KEYS>', summary: 'tell what happens, a JSON object an event:', keys: eventMonitorKeys },
+  {
+    flag: '--strict',
+    summary: 'refuse requests with fields that nobody knows; they are left out otherwise, as Cloud Hypervisor does',
+  },
   { flag: '--no-shutdown', summary: 'go on when the machine ends by itself; it can boot again through the API' },
   { flag: '--kvm <PATH>', summary: 'device of the hypervisor [/dev/kvm]' },
   { flag: '--log-file <PATH>', summary: 'append the log to a file [standard error]' },

@@ -48,6 +48,7 @@ test('flags of the server', async t => {
     1,
     '--kernel: is missing: a machine needs something to boot',
   )
+  await refuses(t, ['--kernel', 'x', '--strict'], 2, '--strict: needs --api-socket: nobody else asks for anything')
   await refuses(
     t,
     ['--kernel', 'x', '--no-shutdown'],

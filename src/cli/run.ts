@@ -13,11 +13,16 @@ import { invalid, parseOption } from './options.ts'
 import { register } from './registration.ts'
 import { apiVersion, ownVersion } from './version.ts'
 
-export interface RunFlags extends MachineFlags {
+/** Where the API is served, and how. */
+export interface ServeFlags {
+  readonly apiSocket?: string | undefined
+  readonly strict?: boolean
+}
+
+export interface RunFlags extends MachineFlags, ServeFlags {
   /** The hypervisor's device. */
   readonly kvm?: string
   readonly logFile?: string
-  readonly apiSocket?: string
   readonly eventMonitor?: string
   readonly restore?: string
   /** The keys of --receive-migration, or of the command. */
@@ -42,6 +47,7 @@ export async function runMachine(flags: RunFlags, verbosity: number): Promise<nu
   if (flags.clone !== undefined) throw invalid('--clone', 'needs restore: clones are made of a snapshot')
   const isAlone = flags.apiSocket === undefined
   const outlivesVm = flags.shutdown === false
+  if (flags.strict === true && isAlone) throw invalid('--strict', 'needs --api-socket: nobody else asks for anything')
   if (outlivesVm && isAlone) throw invalid('--no-shutdown', 'needs --api-socket: nobody could end the program')
   const vmm = new Vmm({ outlivesVm, ...(flags.kvm === undefined ? {} : { kvmPath: flags.kvm }) })
   const onSignal = () => {
@@ -55,7 +61,7 @@ export async function runMachine(flags: RunFlags, verbosity: number): Promise<nu
   log.info(timesOf(loadedMs))
   follow(vmm, log)
   using _monitor = await monitorEvents(vmm, flags.eventMonitor)
-  await using _server = await serve(vmm, flags.apiSocket, log)
+  await using _server = await serve(vmm, flags, log)
   using _entry = register(vmm, { apiSocket: flags.apiSocket }, log)
   await using _vmm = vmm
   try {
@@ -82,11 +88,12 @@ export async function monitorEvents(vmm: Vmm, option: string | undefined): Promi
 }
 
 /** The server's modules are loaded only where there is something to serve. */
-export async function serve(vmm: Vmm, option: string | undefined, log: Log): Promise<AsyncDisposable | undefined> {
+export async function serve(vmm: Vmm, flags: ServeFlags, log: Log): Promise<AsyncDisposable | undefined> {
+  const { apiSocket: option, strict: isStrict = false } = flags
   if (option === undefined) return undefined
   const { ApiServer, parseSocketAddress } = await import('../api/server.ts')
   const address = parseSocketAddress(option)
-  const server = await ApiServer.start({ vmm, address, log, buildVersion: ownVersion, apiVersion })
+  const server = await ApiServer.start({ vmm, address, log, isStrict, buildVersion: ownVersion, apiVersion })
   log.info(`serving the API on ${option}`)
   return server
 }
