@@ -33,13 +33,14 @@ async function besieged(t: ExecutionContext, timeoutMs = peerTimeoutMs): Promise
 
 function framed(
   content: Uint8Array,
-  fields: Partial<Record<'magic' | 'length' | 'checksum' | 'sequence', number>> = {},
+  fields: Partial<Record<'magic' | 'length' | 'checksum' | 'sequence' | 'headerChecksum', number>> = {},
 ): Buffer {
-  const head = Buffer.alloc(16)
+  const head = Buffer.alloc(20)
   head.writeUInt32LE(fields.magic ?? 0x434d_5654, 0)
   head.writeUInt32LE(fields.length ?? content.length, 4)
   head.writeUInt32LE(fields.checksum ?? crc32(content), 8)
   head.writeUInt32LE(fields.sequence ?? 0, 12)
+  head.writeUInt32LE(fields.headerChecksum ?? crc32(head.subarray(0, 16)), 16)
   return Buffer.concat([head, content])
 }
 
@@ -110,6 +111,7 @@ test('what no peer writes is the end, and says what was wrong', async t => {
   const wrong: readonly (readonly [Uint8Array, RegExp])[] = [
     [framed(bye, { magic: 1 }), /^a message begins with something else$/],
     [framed(bye, { checksum: 1 }), /^the checksum of a message differs$/],
+    [framed(bye, { headerChecksum: 1 }), /^the checksum of a header differs$/],
     [framed(bye, { sequence: 1 }), /^a message is missing or doubled$/],
     [framed(bye, { length: 17 * 2 ** 20 }), /^a message of 17825792 bytes is too long$/],
     [framed(pack({ type: 'who' })), /^a message: /],

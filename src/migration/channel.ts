@@ -6,13 +6,18 @@ import { reasonOf } from '../util/errors.ts'
 import { migrationError } from './error.ts'
 import { decodeMessage, encodeMessage, type Message, type MessageOf, type MessageType } from './protocol.ts'
 
-/** What goes before each message. `checksum`: CRC-32 of the message (RFC 1952). */
-const header = new Layout(16, {
+/**
+ * What goes before each message. `checksum`: CRC-32 of the message (RFC 1952); `headerChecksum`: of what stands before it, as a
+ * length that is wrong would be waited for.
+ */
+const header = new Layout(20, {
   magic: { offset: 0, width: 4 },
   lengthBytes: { offset: 4, width: 4 },
   checksum: { offset: 8, width: 4 },
   sequence: { offset: 12, width: 4 },
+  headerChecksum: { offset: 16, width: 4 },
 })
+const headerChecksumOffset = 16
 /** "TVMC". */
 const magic = 0x434d_5654
 /** The state of a machine of a thousand devices and vCPUs, compressed. */
@@ -87,7 +92,9 @@ export class Channel implements Disposable {
     if (this.#loss !== undefined) return
     const content = encodeMessage(message)
     const checksum = crc32(content)
-    const head = header.encode({ magic, lengthBytes: content.length, checksum, sequence: this.#sent++ })
+    const fields = { magic, lengthBytes: content.length, checksum, sequence: this.#sent++ }
+    const headerChecksum = checksumOfHeader(header.encode(fields))
+    const head = header.encode({ ...fields, headerChecksum })
     this.#socket.cork()
     this.#socket.write(head)
     this.#socket.write(content)
@@ -159,6 +166,9 @@ export class Channel implements Disposable {
     const head = this.#takeBytes(header.sizeBytes)
     const lengthBytes = header.readNumber(head, 'lengthBytes')
     if (header.readNumber(head, 'magic') !== magic) throw new TypeError('a message begins with something else')
+    if (checksumOfHeader(head) !== header.readNumber(head, 'headerChecksum')) {
+      throw new TypeError('the checksum of a header differs')
+    }
     if (lengthBytes > this.#limitBytes) throw new TypeError(`a message of ${lengthBytes} bytes is too long`)
     if (this.#received.lengthBytes < lengthBytes) {
       this.#received.unshift(head)
@@ -190,6 +200,10 @@ export class Channel implements Disposable {
     this.#wake?.()
     if (!this.#socket.writableEnded) this.#socket.destroy()
   }
+}
+
+function checksumOfHeader(head: Uint8Array): number {
+  return crc32(head.subarray(0, headerChecksumOffset))
 }
 
 function isOf<Type extends MessageType>(message: Message, type: Type): message is MessageOf<Type> {

@@ -380,7 +380,7 @@ test('as long as they do not meet both keep the machine, paused, and a person ca
     const sides = await twoSides(t)
     sides.proxy.judge = type => {
       if (type !== 'commit') return 'pass'
-      sides.proxy.isOpen = false
+      sides.proxy.shut()
       return 'cut'
     }
     const sent = sides.send()

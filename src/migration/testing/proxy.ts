@@ -1,53 +1,37 @@
-import { once } from 'node:events'
-import { connect, createServer, type Server, type Socket } from 'node:net'
+import type { Socket } from 'node:net'
 import { decodeMessage, type MessageType } from '../protocol.ts'
+import { Relay, type RelayedPair } from './relay.ts'
 
 /** What becomes of a message of the control connection: `cut` ends all connections instead of it, `pass-and-cut` behind it. */
 export type Fate = 'pass' | 'cut' | 'pass-and-cut' | 'drop'
 
-const headerBytes = 16
+const headerBytes = 20
 
 /** Between both sides of a migration, at Unix sockets: sees what they say, and can break everything. */
 export class MigrationProxy implements AsyncDisposable {
-  readonly #server: Server
-  readonly #sockets = new Set<Socket>()
+  #between: Relay | undefined
   /** Asked for each message; the machine's memory is passed on unseen. */
   judge: (type: MessageType, from: 'source' | 'destination') => Fate = () => 'pass'
-  /** Whether somebody can connect. */
-  isOpen = true
 
-  private constructor(server: Server) {
-    this.#server = server
-  }
+  private constructor() {}
 
   static async open(path: string, target: string): Promise<MigrationProxy> {
-    const server = createServer()
-    const proxy = new MigrationProxy(server)
-    server.on('connection', socket => proxy.#join(socket, target))
-    server.listen(path)
-    await once(server, 'listening')
+    const proxy = new MigrationProxy()
+    proxy.#between = await Relay.open(path, target, pair => proxy.#join(pair))
     return proxy
+  }
+
+  /** Nobody can connect any more. */
+  shut(): void {
+    if (this.#between !== undefined) this.#between.isOpen = false
   }
 
   /** Ends all connections. */
   cut(): void {
-    for (const socket of this.#sockets) socket.destroy()
+    this.#between?.cut()
   }
 
-  #join(source: Socket, target: string): void {
-    if (!this.isOpen) return void source.destroy()
-    const destination = connect(target)
-    for (const [one, other] of [
-      [source, destination],
-      [destination, source],
-    ] as const) {
-      this.#sockets.add(one)
-      one.on('error', () => {})
-      one.on('close', () => {
-        this.#sockets.delete(one)
-        other.destroySoon()
-      })
-    }
+  #join({ source, destination }: RelayedPair): void {
     source.once('data', preamble => {
       destination.write(preamble.subarray(0, 32))
       const isControl = preamble.readUInt32LE(8) === 0
@@ -89,7 +73,6 @@ export class MigrationProxy implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    this.cut()
-    await new Promise(resolve => this.#server.close(resolve))
+    await this.#between?.[Symbol.asyncDispose]()
   }
 }
