@@ -73,9 +73,10 @@ void LateMemory::feed(MemoryReceiver& receiver) {
 
 Result<> LateMemory::ask_at(UniqueFd socket, std::chrono::milliseconds stall,
                             std::function<void(const Failure&)> on_failure) {
-  auto stream = Stream::adopt(std::move(socket), stall);
+  // Nothing comes where nobody asks.
+  auto stream = Stream::adopt(std::move(socket), std::chrono::milliseconds(0));
   if (!stream) return stream.failure();
-  auto line = std::make_shared<Line>(std::move(stream).value(), memory_->space().pages());
+  auto line = std::make_shared<Line>(std::move(stream).value(), memory_->space().pages(), stall);
   line->on_failure = std::move(on_failure);
   auto thread = Thread::start({"late-memory"}, [this, &each = *line] { receive(each); });
   if (!thread) return thread.failure();
@@ -120,6 +121,8 @@ Result<> LateMemory::receive_one(Line& line) {
 
 void LateMemory::fail(Line& line, const Failure& failure) const {
   if (line.has_failed.exchange(true)) return;
+  // The source is to notice, too.
+  line.stream.cut();
   line.on_failure(failure);
   kick_.signal();
 }
@@ -132,13 +135,39 @@ std::shared_ptr<LateMemory::Line> LateMemory::line() const {
 void LateMemory::watch() {
   while (!is_quitting_) {
     pollfd ready[] = {{memory_->descriptor(), POLLIN, 0}, {kick_.get(), POLLIN, 0}};
-    poll(ready, 2, -1);
+    poll(ready, 2, patience_ms());
     if (ready[1].revents != 0) {
       kick_.drain();
       take_line();
     }
     while (const auto fault = memory_->take()) serve(*fault);
+    look_after_waiting();
   }
+}
+
+int LateMemory::patience_ms() const {
+  const auto line = this->line();
+  if (waiting_.empty() || !line || line->stall.count() == 0) return -1;
+  const auto left = std::chrono::ceil<std::chrono::milliseconds>(looked_at_ + line->stall - Clock::now());
+  return static_cast<int>(std::max<int64_t>(left.count(), 0));
+}
+
+// Whoever waited when it was looked last waits for an answer that is overdue, unless memory comes by itself.
+void LateMemory::look_after_waiting() {
+  const auto line = this->line();
+  const auto now = Clock::now();
+  if (!line || line->stall.count() == 0 || now < looked_at_ + line->stall) return;
+  looked_at_ = now;
+  const auto settled = [&](const PageFault& each) { return memory_->is_settled(each.page, each.page + 1); };
+  const auto overdue = std::span(waiting_).first(were_waiting_);
+  const bool waits = !std::ranges::all_of(overdue, settled);
+  const auto unsettled = memory_->unsettled();
+  const bool comes = std::exchange(was_unsettled_, unsettled) != unsettled;
+  std::erase_if(waiting_, settled);
+  were_waiting_ = waiting_.size();
+  if (!waits || comes) return;
+  fail(*line, {ETIMEDOUT, "recv"});
+  spare_owner();
 }
 
 // The line that is to take the place of the one that is there; those who wait ask there, too.
@@ -151,6 +180,8 @@ void LateMemory::take_line() {
   hang_up(old);
   if (!line()) return spare_owner();
   asked_ = PageBitmap(asked_.pages());
+  looked_at_ = Clock::now();
+  were_waiting_ = 0;
   for (const auto& fault : std::exchange(waiting_, {})) ask(fault);
 }
 
@@ -167,6 +198,7 @@ void LateMemory::ask(const PageFault& fault) {
   if (memory_->is_settled(fault.page, fault.page + segment->unit)) return;
   if (waiting_.size() >= kMostWaiting) {
     std::erase_if(waiting_, [&](const PageFault& each) { return memory_->is_settled(each.page, each.page + 1); });
+    were_waiting_ = 0;
   }
   waiting_.push_back(fault);
   const auto line = this->line();
@@ -203,6 +235,7 @@ void LateMemory::spare_owner() {
     if (fault.thread == options_.owner_thread) static_cast<void>(memory_->answer(fault, PageKind::kZero, {}));
   }
   std::erase_if(waiting_, [&](const PageFault& each) { return each.thread == options_.owner_thread; });
+  were_waiting_ = 0;
 }
 
 }  // namespace tsvmm

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -40,8 +41,9 @@ class LateMemory {
 
   // What comes over these connections is for it, too, as long as the receiver lives.
   void feed(MemoryReceiver& receiver);
-  // Over this one the source is asked, instead of the one before. `on_failure` is called once at most, from another
-  // thread; not any more once another connection has taken its place.
+  // Over this one the source is asked, instead of the one before. It fails with ETIMEDOUT where somebody waits and no
+  // memory has come from anywhere for `stall`; 0: never. `on_failure` is called once at most, from another thread; not
+  // any more once another connection has taken its place.
   Result<> ask_at(UniqueFd socket, std::chrono::milliseconds stall, std::function<void(const Failure&)> on_failure);
 
   PageBitmap missing() const { return memory_->missing(); }
@@ -52,6 +54,8 @@ class LateMemory {
   void abandon() { memory_->release(); }
 
  private:
+  using Clock = std::chrono::steady_clock;
+
   // That nothing is missing any more, whoever notices.
   class Completion {
    public:
@@ -66,8 +70,10 @@ class LateMemory {
 
   // The connection at which the source is asked. Its thread receives the answers.
   struct Line {
-    Line(Stream its_stream, uint64_t pages) : stream(std::move(its_stream)), reader(stream, pages) {}
+    Line(Stream its_stream, uint64_t pages, std::chrono::milliseconds its_stall)
+        : stream(std::move(its_stream)), stall(its_stall), reader(stream, pages) {}
     Stream stream;
+    const std::chrono::milliseconds stall;
     FrameWriter writer{stream};
     FrameReader reader;
     PageDecoder decoder;
@@ -91,6 +97,8 @@ class LateMemory {
   void ask(const PageFault& fault);
   Result<> request(Line& line, uint64_t first, uint64_t end);
   void spare_owner();
+  int patience_ms() const;
+  void look_after_waiting();
 
   const Options options_;
   const std::shared_ptr<LazyMemory> memory_;
@@ -103,6 +111,10 @@ class LateMemory {
   std::shared_ptr<Line> new_line_;  // under mutex_: the one that is to take its place
   std::vector<PageFault> waiting_;  // watcher only: faults that may not have been answered yet
   PageBitmap asked_;                // watcher only: over this line
+  // Watcher only: when it has looked whether memory comes, how much was missing, and how many of waiting_ there were.
+  Clock::time_point looked_at_ = Clock::now();
+  uint64_t was_unsettled_ = 0;
+  size_t were_waiting_ = 0;
   std::optional<Thread> watcher_;
 };
 

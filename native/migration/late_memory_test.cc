@@ -7,6 +7,7 @@
 
 #include "memory/testing/page_server_fixture.h"
 #include "migration/memory_sender.h"
+#include "migration/testing/frame_fuzz.h"
 #include "migration/testing/transfer.h"
 
 namespace tsvmm {
@@ -178,6 +179,58 @@ TEST_P(LateMemoryTest, WhoTouchesAPageWhileTheConnectionIsBrokenWaitsForTheNext)
   push();
   EXPECT_TRUE(is_complete());
   EXPECT_TRUE(readers.get());
+}
+
+TEST_P(LateMemoryTest, AConnectionThatAnswersNothingIsBroken) {
+  start_late();
+  auto [silent, other] = testing::socket_pair();
+  std::promise<Failure> broken;
+  ASSERT_TRUE(late_->ask_at(std::move(other), 50ms, [&](const Failure& failure) { broken.set_value(failure); }));
+  auto breaks = broken.get_future();
+  // As long as nobody asks there is nothing to answer.
+  EXPECT_EQ(breaks.wait_for(200ms), std::future_status::timeout);
+  auto reader = std::async(std::launch::async, [this] { return ram_.is_as_saved(2000); });
+  EXPECT_EQ(breaks.get().error, ETIMEDOUT);
+  char request[256];
+  while (recv(silent.get(), request, sizeof request, 0) > 0) {
+  }
+  connect();
+  EXPECT_TRUE(reader.get());
+}
+
+TEST_P(LateMemoryTest, NoAnswerDoesMoreThanEndTheConnection) {
+  std::vector<std::byte> answered;
+  {
+    auto [one, other] = testing::socket_pair();
+    auto bytes = testing::all_of(std::move(other));
+    auto stream = testing::stream_of(std::move(one));
+    FrameWriter writer(stream);
+    const std::vector<std::byte> contents(64 * kPageBytes, std::byte{7});
+    for (uint64_t span = 0; span < 6; ++span) {
+      PagesFrame frame{.contents = contents};
+      for (unsigned page = 0; page < 64; ++page) set(frame.data, 2 * page);
+      for (unsigned page = 0; page < 64; ++page) set(frame.zero, 2 * page + 1);
+      ASSERT_TRUE(writer.write_pages(span, frame));
+    }
+    stream.cut();
+    answered = bytes.get();
+  }
+  const auto frames = testing::FrameFuzz::split(answered);
+  ASSERT_EQ(frames.size(), 6u);
+  start_late();
+  testing::FrameFuzz::run([&](testing::FrameFuzz& fuzz) {
+    auto [one, other] = testing::socket_pair();
+    std::promise<int> broken;
+    ASSERT_TRUE(
+        late_->ask_at(std::move(other), kPatience, [&](const Failure& failure) { broken.set_value(failure.error); }));
+    const auto writing = testing::write_all(one.get(), fuzz.mutated(frames));
+    const auto error = broken.get_future().get();
+    EXPECT_TRUE(error == EBADMSG || error == ECONNRESET) << error;
+    writing.wait();
+  });
+  connect();
+  push();
+  EXPECT_TRUE(is_complete());
 }
 
 TEST_P(LateMemoryTest, NobodyWaitsForWhatIsGivenUp) {

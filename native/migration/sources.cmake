@@ -3,6 +3,6 @@ target_sources(core PRIVATE migration/dial.cc migration/doorkeeper.cc migration/
   migration/rate_limit.cc migration/send_connection.cc migration/sent_pages.cc migration/socket_address.cc
   migration/stream.cc)
 if(TARGET native_tests)
-  target_sources(native_tests PRIVATE migration/doorkeeper_test.cc migration/frame_test.cc migration/late_memory_test.cc
-    migration/memory_transfer_test.cc migration/page_codec_test.cc migration/sent_pages_test.cc)
+  target_sources(native_tests PRIVATE migration/doorkeeper_test.cc migration/frame_fuzz_test.cc migration/frame_test.cc
+    migration/late_memory_test.cc migration/memory_transfer_test.cc migration/page_codec_test.cc migration/sent_pages_test.cc)
 endif()

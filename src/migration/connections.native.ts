@@ -59,8 +59,7 @@ export async function dial(address: MigrationAddress, preamble: Preamble, signal
     signal.addEventListener('abort', onAbort, { once: true })
     try {
       const fd = await call.socket()
-      // A socket that is new takes so little at once.
-      writeSync(fd, encodePreamble(preamble))
+      greet(fd, preamble)
       return fd
     } catch (error) {
       last = error
@@ -70,6 +69,16 @@ export async function dial(address: MigrationAddress, preamble: Preamble, signal
   }
   signal.throwIfAborted()
   throw failure(`cannot reach ${formatMigrationAddress(address)}`, last)
+}
+
+function greet(fd: number, preamble: Preamble): void {
+  try {
+    // A socket that is new takes so little at once.
+    writeSync(fd, encodePreamble(preamble))
+  } catch (error) {
+    closeSocket(fd)
+    throw error
+  }
 }
 
 /** For the control connection: Node's own socket. */

@@ -15,7 +15,7 @@ import { LateArrival, tryLate } from './late-arrival.ts'
 import type { AnnouncedMachine, ArrivingMachine } from './machines.ts'
 import { newestVersions, type Speaker } from './negotiation.ts'
 import { commonVersion, handover, lateMemory, type Message, type MessageOf, protocolFeatures } from './protocol.ts'
-import { Reception } from './reception.ts'
+import { closeSockets, Reception, unlessLost } from './reception.ts'
 import { rehearseLoad } from './rehearsal.ts'
 
 export interface ReceiveOptions {
@@ -204,10 +204,11 @@ export class MigrationDestination<M extends ArrivingMachine> {
     channel.trust()
     if (this.#descriptors !== undefined) return await this.#confirm(channel, machine)
     if (announced.connections === 0) throw migrationError('its memory comes over no connection')
-    const sockets = this.#reception?.sockets(announced.connections, this.#mayBeLate)
+    if (this.#reception === undefined) throw migrationError('nobody listens')
+    const sockets = this.#reception.sockets(announced.connections, this.#mayBeLate)
     await this.#confirm(channel, machine)
-    const come = await Promise.race([sockets, channel.lost])
-    if (come === undefined || come instanceof Error) throw come ?? migrationError('nobody listens')
+    const come = await unlessLost(sockets, channel)
+    if (this.#state !== 'receiving') return closeSockets(come)
     this.#faults = come.faults
     this.#receiver = machine.ram.createReceiver({
       ...{ sockets: come.memory, stallMs: 0 },
@@ -218,6 +219,8 @@ export class MigrationDestination<M extends ArrivingMachine> {
       onFailure: cause => {
         const error = migrationError(`memory cannot be received: ${reasonOf(cause)}`, cause)
         if (this.#state === 'receiving') void this.#hear('fail', error)
+        // The rest comes over new ones.
+        else if (this.#late?.isComplete === false) channel.close()
       },
     })
   }
@@ -289,6 +292,8 @@ export class MigrationDestination<M extends ArrivingMachine> {
     this.#events.onLate?.()
     this.#late = new LateArrival({
       ...{ ram, receiver, faults, missing },
+      peerTimeoutMs: this.#options.peerTimeoutMs ?? defaults.peerTimeoutMs,
+      onBroken: () => this.#channel?.close(),
       onComplete: () => {
         this.#channel?.send({ type: 'complete' })
         this.#events.onComplete?.()

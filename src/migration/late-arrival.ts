@@ -3,7 +3,7 @@ import { imagePageBytes } from '../memory/ram-image.ts'
 import type { LateRam, RamReceiver } from '../memory/ram-transfer.ts'
 import type { Channel } from './channel.ts'
 import { decodePages, encodePages } from './missing-pages.ts'
-import type { Reception } from './reception.ts'
+import { type Reception, unlessLost } from './reception.ts'
 
 export interface LateArrivalOptions {
   readonly ram: MachineRam
@@ -13,19 +13,24 @@ export interface LateArrivalOptions {
   readonly receiver: RamReceiver
   /** The connection over which the source is asked. */
   readonly faults: number
+  /** From which nothing comes for so long is gone. */
+  readonly peerTimeoutMs: number
+  /** Connections for memory have failed: the source is to come back. */
+  onBroken(): void
   onComplete(): void
 }
 
 /** The rest of the memory of a machine that goes on here before it is there. */
 export class LateArrival {
-  readonly #ram: MachineRam
+  readonly #options: LateArrivalOptions
   readonly #late: LateRam
   #receiver: RamReceiver
   #isComplete = false
 
   /** The machine stands still. Throws ERR_MEMORY, and TypeError for what is no such set of pages. */
-  constructor({ ram, missing, receiver, faults, onComplete }: LateArrivalOptions) {
-    this.#ram = ram
+  constructor(options: LateArrivalOptions) {
+    const { ram, missing, receiver, faults, peerTimeoutMs, onComplete } = options
+    this.#options = options
     this.#receiver = receiver
     this.#late = ram.createLate({
       missing: decodePages(missing, pagesOf(ram)),
@@ -34,11 +39,10 @@ export class LateArrival {
         this.close()
         onComplete()
       },
-      // The source notices, too, and comes back.
-      onFailure: () => {},
+      onFailure: () => this.#options.onBroken(),
     })
     this.#late.feed(receiver)
-    this.#late.askAt(faults, 0)
+    this.#late.askAt(faults, peerTimeoutMs)
   }
 
   get isComplete(): boolean {
@@ -48,17 +52,17 @@ export class LateArrival {
   /** The source has come back and makes new connections. Throws ConnectionLost where it goes again. */
   async resume(channel: Channel, reception: Reception, connections: number): Promise<void> {
     this.#receiver.close()
+    const { ram, peerTimeoutMs } = this.#options
     const sockets = reception.sockets(connections, true)
     channel.send({ type: 'missing', pages: encodePages(this.#late.missing()) })
-    const come = await Promise.race([sockets, channel.lost])
-    if (come instanceof Error) throw come
-    this.#receiver = this.#ram.createReceiver({
+    const come = await unlessLost(sockets, channel)
+    this.#receiver = ram.createReceiver({
       ...{ sockets: come.memory, stallMs: 0 },
       onPass: () => {},
-      onFailure: () => {},
+      onFailure: () => channel.close(),
     })
     this.#late.feed(this.#receiver)
-    if (come.faults !== undefined) this.#late.askAt(come.faults, 0)
+    if (come.faults !== undefined) this.#late.askAt(come.faults, peerTimeoutMs)
   }
 
   /** The machine is given up. Idempotent. */

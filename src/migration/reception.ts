@@ -3,6 +3,24 @@ import { Channel } from './channel.ts'
 import { closeSocket, type Listener, listen, socketOf } from './connections.native.ts'
 import type { ConnectionRole, Preamble } from './preamble.ts'
 
+/** Connections for the memory of a machine: their descriptors. */
+export interface MemorySockets {
+  readonly memory: number[]
+  readonly faults: number | undefined
+}
+
+/** They are closed where the control connection is lost before they have come, and ConnectionLost is thrown. */
+export async function unlessLost(sockets: Promise<MemorySockets>, channel: Channel): Promise<MemorySockets> {
+  const come = await Promise.race([sockets, channel.lost])
+  if (!(come instanceof Error)) return come
+  void sockets.then(closeSockets)
+  throw come
+}
+
+export function closeSockets({ memory, faults }: MemorySockets): void {
+  for (const fd of faults === undefined ? memory : [...memory, faults]) closeSocket(fd)
+}
+
 /** Where the connections of a migration come to: the first one decides which migration that is. */
 export class Reception {
   readonly #peerTimeoutMs: number
@@ -40,7 +58,7 @@ export class Reception {
    * Descriptors of so many connections for memory, in the order of their numbers, and of the one for faults, where there is to be
    * one, when all are there.
    */
-  async sockets(memory: number, hasFaults: boolean): Promise<{ memory: number[]; faults: number | undefined }> {
+  async sockets(memory: number, hasFaults: boolean): Promise<MemorySockets> {
     const names = Array.from({ length: memory }, (_, number) => nameOf('memory', number))
     const sockets = await this.#want(hasFaults ? [...names, nameOf('faults', 0)] : names)
     return { memory: sockets.slice(0, memory), faults: sockets[memory] }

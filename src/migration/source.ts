@@ -141,10 +141,10 @@ export class MigrationSource {
     this.#listen(channel)
     if (this.#settings.isLocal) return this.#events.onStarted?.()
     const { peerTimeoutMs, deltaBytes, bytesPerSecond } = this.#settings
+    if (this.#settings.postcopy !== 'never') this.#faults = await this.#link.openFaults(signal)
     const sockets = await this.#link.openMemory(signal)
     const sender = machine.ram.createSender({ sockets, stallMs: peerTimeoutMs, deltaBytes, bytesPerSecond })
     this.#sender = sender
-    if (this.#settings.postcopy !== 'never') this.#faults = await this.#link.openFaults(signal)
     this.#copy = new MemoryCopy(machine, sender, this.#settings, (number, pages) => {
       channel.send({ type: 'pass', number, pages })
       this.#events.onProgress?.(this.progress)
