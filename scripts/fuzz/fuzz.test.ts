@@ -2,9 +2,9 @@ import test from 'ava'
 import { fuzz } from './run.ts'
 import { targetOf } from './targets.ts'
 
-for (const name of ['state', 'manifest'] as const) {
-  test(`whatever is done to a ${name}, it is taken or refused in one line`, t => {
-    const found = fuzz(targetOf(name, 1), { seed: 1, seconds: 30 })
+for (const name of ['state', 'manifest', 'migration'] as const) {
+  test(`whatever is done to what there is of a ${name}, it is taken or refused in one line`, t => {
+    const found = fuzz(targetOf(name, 1), { seed: 1, seconds: name === 'migration' ? 10 : 30 })
     if (typeof found !== 'number') t.log(Buffer.from(found.input).toString('base64'), found.error)
     t.is(typeof found, 'number')
   })

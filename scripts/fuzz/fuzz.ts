@@ -1,9 +1,9 @@
 import { parseArgs } from 'node:util'
-import { fuzzImages } from './images.ts'
+import { fuzzNative } from './native.ts'
 import { fuzz } from './run.ts'
 import { targetOf } from './targets.ts'
 
-const usage = 'usage: npm run fuzz -- state|manifest|images [--seconds N] [--seed S]'
+const usage = 'usage: npm run fuzz -- state|manifest|images|migration [--seconds N] [--seed S]'
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -14,17 +14,17 @@ async function main(): Promise<number> {
   const [name, ...rest] = positionals
   const seconds = Number(values.seconds)
   const seed = Number(values.seed ?? Date.now() % 2 ** 31)
-  const isKnown = name === 'state' || name === 'manifest' || name === 'images'
+  const isKnown = name === 'state' || name === 'manifest' || name === 'images' || name === 'migration'
   if (!isKnown || rest.length > 0 || !(seconds > 0) || !Number.isSafeInteger(seed)) {
     console.error(usage)
     return 2
   }
   console.log(`seed ${seed}`)
-  if (name === 'images') return await fuzzImages(seconds, seed)
+  if (name === 'images') return await fuzzNative(name, seconds, seed)
   const found = fuzz(targetOf(name, seed), { seed, seconds })
   if (typeof found === 'number') {
     console.log(`${found} inputs, each taken or refused in one line`)
-    return 0
+    return name === 'migration' ? await fuzzNative(name, seconds, seed) : 0
   }
   console.error(found.error)
   console.error(`input: ${Buffer.from(found.input).toString('base64')}`)

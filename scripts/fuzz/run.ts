@@ -1,5 +1,6 @@
-import { below, mutate, randomOf } from './mutate.ts'
-import type { Target } from './targets.ts'
+import { mutate } from '../../src/util/testing/mutate.ts'
+import { below, randomOf } from '../../src/util/testing/random.ts'
+import type { Target } from './target.ts'
 
 export interface FuzzOptions {
   readonly seed: number

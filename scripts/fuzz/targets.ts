@@ -12,21 +12,17 @@ import { decodeRecords, encodeRecords } from '../../src/snapshot/state-file.ts'
 import type { StateSchema } from '../../src/state/schema.ts'
 import { statesLike } from '../../src/state/testing/arbitrary.ts'
 import { TsvmmError } from '../../src/util/errors.ts'
+import { migrationTarget } from './migration.ts'
+import { refusesWithTypeError, type Target, timed } from './target.ts'
 
-/** Something that reads bytes of whoever wrote them. */
-export interface Target {
-  /** What it takes, to begin from. */
-  readonly examples: readonly Uint8Array[]
-  /** Throws where it neither takes the bytes nor refuses them as it should. */
-  judge(bytes: Uint8Array): void
-}
-
-/** No input of this size may keep a reader for longer. */
-const mostMs = 2_000
 const statesOfEach = 4
 
-export function targetOf(name: 'state' | 'manifest', seed: number): Target {
-  return name === 'state' ? stateTarget(seed) : manifestTarget()
+const targets = { state: stateTarget, manifest: manifestTarget, migration: migrationTarget }
+
+export type TargetName = keyof typeof targets
+
+export function targetOf(name: TargetName, seed: number): Target {
+  return targets[name](seed)
 }
 
 /** One byte says which schema, the rest is the body of its record; 0xff: all of them, as the state of a machine. */
@@ -105,23 +101,5 @@ function objectOf(bytes: Uint8Array): object | undefined {
     return typeof value === 'object' && value !== null ? value : undefined
   } catch {
     return undefined
-  }
-}
-
-function refusesWithTypeError(read: () => unknown): void {
-  try {
-    read()
-  } catch (error) {
-    if (error instanceof TypeError && !error.message.includes('\n')) return
-    throw error
-  }
-}
-
-function timed(judge: (bytes: Uint8Array) => void): (bytes: Uint8Array) => void {
-  return bytes => {
-    const begunMs = performance.now()
-    judge(bytes)
-    const tookMs = performance.now() - begunMs
-    if (tookMs > mostMs) throw new Error(`it took ${tookMs.toFixed(0)} ms`)
   }
 }

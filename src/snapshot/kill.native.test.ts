@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { setTimeout as delay } from 'node:timers/promises'
 import test from 'ava'
+import { randomOf } from '../util/testing/random.ts'
 import { SnapshotDirectory } from './directory.ts'
 import { verifySnapshot } from './inspect.ts'
 import { plainPages } from './testing/plain-machine.native.ts'
@@ -81,15 +82,4 @@ async function killedAt(place: string, how: string, share: number): Promise<void
 function numbersIn(path: string): readonly [number, number] {
   const image = readFileSync(join(path, 'memory.img'))
   return [image.readUInt32LE(0), image.readUInt32LE((plainPages - 1) * pageBytes)]
-}
-
-/** Mulberry32: numbers from 0 to 1, the same ones for the same seed. */
-function randomOf(seed: number): () => number {
-  let state = seed
-  return () => {
-    state = (state + 0x6d2b79f5) | 0
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state)
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32
-  }
 }

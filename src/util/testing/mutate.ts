@@ -1,19 +1,4 @@
-/** Numbers from 0 to 1 (mulberry32), the same ones for the same seed. */
-export type Random = () => number
-
-export function randomOf(seed: number): Random {
-  let state = seed
-  return () => {
-    state = (state + 0x6d2b79f5) | 0
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state)
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32
-  }
-}
-
-export function below(random: Random, limit: number): number {
-  return Math.floor(random() * limit)
-}
+import { below, type Random } from './random.ts'
 
 /** Values at which lengths and signs turn over, also those that MessagePack's type bytes begin with. */
 const telling = [0, 1, 0x7f, 0x80, 0x8f, 0x90, 0xc0, 0xc1, 0xc4, 0xc6, 0xcb, 0xcf, 0xd3, 0xd9, 0xdb, 0xdd, 0xdf, 0xff]
