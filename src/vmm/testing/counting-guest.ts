@@ -1,15 +1,18 @@
 import { buildElf, word } from '../../boot/testing/elf-builder.ts'
+import { randomOf } from '../../util/testing/random.ts'
 
 /** Where it counts, in 32 bits. */
 export const counterAddress = 0x20_0000
 /** What it writes to the debug port first of all, and never again. */
 export const beginCode = 1
 const codeAddress = 0x10_0000
+export const ballastAddress = 0x30_0000
 
 /**
  * A kernel for tests that any KVM can run: it counts in memory for ever, and writes to the debug port at every 4096th step.
+ * `ballastBytes` of noise are in its memory.
  */
-export function countingKernel(): Uint8Array {
+export function countingKernel(ballastBytes = 0): Uint8Array {
   const code = [
     ...[0xb0, beginCode], // mov al, beginCode
     ...[0xe6, 0x80], // out 0x80, al
@@ -22,7 +25,15 @@ export function countingKernel(): Uint8Array {
     ...[0xeb, 0xf0], // jmp inc
   ]
   return buildElf({
-    segments: [{ address: codeAddress, contents: Uint8Array.from(code) }],
+    segments: [
+      { address: codeAddress, contents: Uint8Array.from(code) },
+      ...(ballastBytes === 0 ? [] : [{ address: ballastAddress, contents: ballastOf(ballastBytes) }]),
+    ],
     notes: [{ contents: word(codeAddress) }],
   })
+}
+
+export function ballastOf(lengthBytes: number): Uint8Array {
+  const random = randomOf(1)
+  return Uint8Array.from({ length: lengthBytes }, () => 256 * random())
 }
