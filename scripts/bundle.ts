@@ -48,7 +48,7 @@ const { version } = JSON.parse(readFileSync(`${root}package.json`, 'utf8'))
 async function bundle(): Promise<void> {
   const { metafile } = await build({
     absWorkingDir: root,
-    entryPoints: { tsvmm: 'src/cli/tsvmm.ts', index: 'src/index.ts' },
+    entryPoints: { tsvmm: 'src/cli/tsvmm.ts', index: 'src/index.ts', 'tls-worker': 'src/migration/tls-worker.ts' },
     outdir: 'dist',
     bundle: true,
     splitting: true,

@@ -1,5 +1,7 @@
 #include "napi/descriptor_bindings.h"
 
+#include <sys/socket.h>
+
 #include <algorithm>
 #include <utility>
 
@@ -49,6 +51,17 @@ Napi::Value connect_socket(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), socket.value().release());
 }
 
+Napi::Value socket_pair(const Napi::CallbackInfo& info) {
+  const auto env = info.Env();
+  int ends[2];
+  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) != 0) {
+    return throw_failure(env, last_failure("socketpair")), env.Undefined();
+  }
+  auto pair = Napi::Array::New(env, 2);
+  for (uint32_t end = 0; end < 2; ++end) pair.Set(end, Napi::Number::New(env, ends[end]));
+  return pair;
+}
+
 // Node warns of descriptors that it has not opened and is to close in a worker.
 void close_descriptor(const Napi::CallbackInfo& info) {
   if (const auto fd = read_uint(info[0], "fd", INT32_MAX)) ::close(static_cast<int>(*fd));
@@ -63,6 +76,7 @@ void DescriptorSocketBinding::define(Napi::Env env, Napi::Object exports) {
                           {InstanceMethod<&Self::read>("read"), InstanceMethod<&Self::write>("write"),
                            InstanceMethod<&Self::end>("end"), InstanceMethod<&Self::close>("close")}));
   exports.Set("connectSocket", Napi::Function::New<connect_socket>(env, "connectSocket"));
+  exports.Set("socketPair", Napi::Function::New<socket_pair>(env, "socketPair"));
   exports.Set("closeDescriptor", Napi::Function::New<close_descriptor>(env, "closeDescriptor"));
 }
 

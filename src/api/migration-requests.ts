@@ -15,8 +15,7 @@ const size = z.nullish(z.number().check(z.int(), z.gte(0), z.lte(Number.MAX_SAFE
 /** A day. */
 const longestMs = 24 * 60 * 60 * 1000
 const milliseconds = z.nullish(z.number().check(z.int(), z.gte(1), z.lte(longestMs)))
-/** What Cloud Hypervisor has and clients name whether they use it or not. */
-const unused = { tls_dir: z.nullish(text) }
+const tlsDir = z.nullish(text)
 /** `Auto` is ours. */
 const memoryModes = { Precopy: 'never', Auto: 'if-needed', Postcopy: 'at-once' } as const
 const seconds = z.nullish(z.number().check(z.int(), z.gte(1), z.lte(longestMs / 1000)))
@@ -37,7 +36,7 @@ export const sendMigrationSchema = z.strictObject({
   wait: flag,
   memory_mode: z.nullish(z.enum(['Precopy', 'Auto', 'Postcopy'])),
   local: flag,
-  ...unused,
+  tls_dir: tlsDir,
 })
 
 export const receiveMigrationSchema = z.strictObject({
@@ -51,7 +50,7 @@ export const receiveMigrationSchema = z.strictObject({
   zone_updates: z.nullish(z.array(z.unknown())),
   /** As the source has it. */
   memory_mode: z.nullish(z.enum(['Precopy', 'Postcopy'])),
-  ...unused,
+  tls_dir: tlsDir,
 })
 
 export const resolveMigrationSchema = z.strictObject({ id: text, decision: z.enum(['Keep', 'Discard']) })
@@ -65,7 +64,6 @@ export interface SendRequest {
 
 /** Throws ERR_NOT_SUPPORTED. */
 export function sendRequest(body: z.output<typeof sendMigrationSchema>): SendRequest {
-  refuseUnsupported('vm.send-migration', body)
   const { destination_url, preserve_source, timeout_strategy, timeout_s, resolve_timeout_s } = body
   return {
     url: destination_url,
@@ -74,6 +72,7 @@ export function sendRequest(body: z.output<typeof sendMigrationSchema>): SendReq
       preserve: preserve_source === true,
       ...(body.local === true ? { isLocal: true } : {}),
       atTimeout: timeout_strategy === 'Ignore' ? 'cut-over' : 'cancel',
+      ...(body.tls_dir == null ? {} : { tlsDir: body.tls_dir }),
       ...(body.memory_mode == null ? {} : { postcopy: memoryModes[body.memory_mode] }),
       ...(timeout_s == null ? {} : { timeoutMs: timeout_s * 1000 }),
       ...(resolve_timeout_s == null ? {} : { resolveMs: resolve_timeout_s * 1000 }),
@@ -95,7 +94,6 @@ export function receiveRequest(body: z.output<typeof receiveMigrationSchema>): {
   readonly options: ArrivalOptions
 } {
   const { receiver_url, overrides, tsc_rate, resolve_timeout_s, iommufd_fd } = body
-  refuseUnsupported('vm.receive-migration', body)
   for (const field of ['vfio_fds', 'zone_updates'] as const) {
     if ((body[field] ?? []).length > 0) throw notSupported('vm.receive-migration', field)
   }
@@ -107,15 +105,12 @@ export function receiveRequest(body: z.output<typeof receiveMigrationSchema>): {
     url: receiver_url,
     options: {
       tscRate: tsc_rate === 'Host' ? 'host' : 'keep',
+      ...(body.tls_dir == null ? {} : { tlsDir: body.tls_dir }),
       ...(overrides == null ? {} : { overrides }),
       ...(resolve_timeout_s == null ? {} : { resolveMs: resolve_timeout_s * 1000 }),
       ...present({ peerTimeoutMs: body.peer_timeout_ms }),
     },
   }
-}
-
-function refuseUnsupported(request: string, { tls_dir }: { tls_dir?: unknown }): void {
-  if (tls_dir != null) throw notSupported(request, 'tls_dir')
 }
 
 function notSupported(request: string, field: string): TsvmmError {

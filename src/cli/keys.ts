@@ -246,11 +246,6 @@ export const restoreKeys: OptionKeys = {
     help: 'where copies stay, as ID.img [beside the disks, gone with the machine]',
   },
   net_fds: { field: 'net_fds', kind: cardDescriptors, help: 'open descriptors of taps, for cards that had theirs so' },
-  memory_mode: {
-    field: 'memory_mode',
-    kind: choice({ precopy: 'Precopy', postcopy: 'Postcopy' }, 'precopy|postcopy'),
-    help: 'for clients that name it: the other side decides [precopy]',
-  },
   vfio_fds: { field: 'vfio_fds', kind: text },
   iommufd_fd: { field: 'iommufd_fd', kind: number },
   zone_updates: { field: 'zone_updates', kind: text },
@@ -306,6 +301,11 @@ export const sendMigrationKeys: OptionKeys = {
     help: 'go on there with all memory, with a part where it is written too fast, or with none at first [precopy]',
   },
   wait: { field: 'wait', kind: toggle, help: 'until it has moved, or only until that has begun [on]' },
+  tls_dir: {
+    field: 'tls_dir',
+    kind: path,
+    help: 'over TLS, with ca-cert.pem, client-cert.pem and client-key.pem from there [no TLS]',
+  },
 }
 
 export const receiveMigrationKeys: OptionKeys = {
@@ -321,6 +321,16 @@ export const receiveMigrationKeys: OptionKeys = {
     field: 'resolve_timeout_s',
     kind: number,
     help: 'how long a side that asks what became of it is answered [300]',
+  },
+  tls_dir: {
+    field: 'tls_dir',
+    kind: path,
+    help: 'over TLS, with ca-cert.pem, server-cert.pem and server-key.pem from there [no TLS]',
+  },
+  memory_mode: {
+    field: 'memory_mode',
+    kind: choice({ precopy: 'Precopy', postcopy: 'Postcopy' }, 'precopy|postcopy'),
+    help: 'for clients that name it: the other side decides [precopy]',
   },
   vfio_fds: { field: 'vfio_fds', kind: text },
   iommufd_fd: { field: 'iommufd_fd', kind: number },

@@ -6,9 +6,11 @@ import type { NativeDoorkeeper, NativeSocketAddress } from '../native/migration.
 import { reasonOf, TsvmmError } from '../util/errors.ts'
 import { formatMigrationAddress, type MigrationAddress } from './addresses.ts'
 import { decodePreamble, encodePreamble, type Preamble, preambleBytes } from './preamble.ts'
+import type { TlsTunnel } from './tls-tunnel.native.ts'
 
 /** How long a connection may take to be made. */
 const patienceMs = 10_000
+const betweenRefusalsMs = 1_000
 
 export interface Listener {
   /** With the port that it has. */
@@ -18,39 +20,97 @@ export interface Listener {
   close(): void
 }
 
+export interface ListenOptions {
+  /** Through which they all come, where they are under TLS. */
+  readonly tunnel?: TlsTunnel | undefined
+  /** The descriptor is the callee's. */
+  onConnection(fd: number, preamble: Preamble): void
+  /** Somebody did not get through the tunnel. */
+  onRefused?(reason: string): void
+}
+
 /**
- * Listens for connections of migrations; others are dropped unheard. The descriptors are the callee's. Throws ERR_MIGRATION
- * where nobody can listen there.
+ * Listens for connections of migrations; others are dropped unheard. Throws ERR_MIGRATION where nobody can listen there.
  */
-export async function listen(
-  address: MigrationAddress,
-  onConnection: (fd: number, preamble: Preamble) => void,
-): Promise<Listener> {
+export async function listen(address: MigrationAddress, options: ListenOptions): Promise<Listener> {
+  const { tunnel, onConnection } = options
   const [where] = await resolved(address)
-  let keeper: NativeDoorkeeper
+  const greeted = {
+    ...{ greetingBytes: preambleBytes, patienceMs },
+    onConnection: (fd: number, greeting: Uint8Array) => {
+      const preamble = decodePreamble(greeting)
+      if (preamble === undefined) closeSocket(fd)
+      else onConnection(fd, preamble)
+    },
+  }
+  let keepers: readonly [NativeDoorkeeper, ...NativeDoorkeeper[]]
   try {
-    keeper = new (addon().Doorkeeper)({
-      address: where,
-      greetingBytes: preambleBytes,
-      patienceMs,
-      onConnection: (fd, greeting) => {
-        const preamble = decodePreamble(greeting)
-        if (preamble === undefined) closeSocket(fd)
-        else onConnection(fd, preamble)
-      },
-    })
+    keepers =
+      tunnel === undefined
+        ? [new (addon().Doorkeeper)({ address: where, ...greeted })]
+        : securely(tunnel, where, new (addon().Doorkeeper)(greeted), options)
   } catch (cause) {
     throw failure(`cannot listen at ${formatMigrationAddress(address)}`, cause)
   }
+  const [first] = keepers
   return {
-    address: address.kind === 'tcp' ? { ...address, port: keeper.port } : address,
-    unref: () => keeper.unref(),
-    close: () => keeper.close(),
+    address: address.kind === 'tcp' ? { ...address, port: first.port } : address,
+    unref: () => {
+      for (const keeper of keepers) keeper.unref()
+    },
+    close: () => {
+      for (const keeper of keepers) keeper.close()
+    },
   }
 }
 
-/** Makes a connection; its descriptor is the caller's. Throws ERR_MIGRATION, and the signal's reason where it was given up. */
-export async function dial(address: MigrationAddress, preamble: Preamble, signal: AbortSignal): Promise<number> {
+/** Lets in to the inner one who has come through the tunnel. */
+function securely(
+  tunnel: TlsTunnel,
+  address: NativeSocketAddress,
+  inner: NativeDoorkeeper,
+  { onRefused }: ListenOptions,
+): [NativeDoorkeeper, NativeDoorkeeper] {
+  const given = new AbortController()
+  let toldMs = -Infinity
+  const refuse = (reason: string) => {
+    // Strangers can come as often as they like.
+    if (given.signal.aborted || performance.now() < toldMs + betweenRefusalsMs) return
+    toldMs = performance.now()
+    onRefused?.(reason)
+  }
+  const admit = async (network: number) => {
+    try {
+      const fd = await tunnel.secure(network, given.signal)
+      if (given.signal.aborted) closeSocket(fd)
+      else inner.admit(fd)
+    } catch (error) {
+      refuse(reasonOf(error))
+    }
+  }
+  try {
+    const outer = new (addon().Doorkeeper)({ address, onConnection: fd => void admit(fd) })
+    const close = () => {
+      given.abort()
+      outer.close()
+    }
+    return [{ port: outer.port, admit: fd => outer.admit(fd), unref: () => outer.unref(), close }, inner]
+  } catch (error) {
+    inner.close()
+    throw error
+  }
+}
+
+/**
+ * Makes a connection, through the tunnel where there is one; its descriptor is the caller's. Throws ERR_MIGRATION, and the signal's
+ * reason where it was given up.
+ */
+export async function dial(
+  address: MigrationAddress,
+  preamble: Preamble,
+  signal: AbortSignal,
+  tunnel?: TlsTunnel,
+): Promise<number> {
   let last: unknown
   for (const where of await resolved(address)) {
     signal.throwIfAborted()
@@ -58,7 +118,8 @@ export async function dial(address: MigrationAddress, preamble: Preamble, signal
     const onAbort = () => call.cancel()
     signal.addEventListener('abort', onAbort, { once: true })
     try {
-      const fd = await call.socket()
+      const network = await call.socket()
+      const fd = tunnel === undefined ? network : await tunnel.secure(network, signal)
       greet(fd, preamble)
       return fd
     } catch (error) {

@@ -21,7 +21,7 @@ const preamble = { role: 'descriptors', number: 0, id: '00'.repeat(16) } as cons
 async function connection(t: ExecutionContext): Promise<{ near: number; far: Promise<number> }> {
   const address = { kind: 'unix', path: join(folder(t), 'socket') } as const
   const far = Promise.withResolvers<number>()
-  const listener = await listen(address, fd => far.resolve(fd))
+  const listener = await listen(address, { onConnection: fd => far.resolve(fd) })
   t.teardown(() => listener.close())
   return { near: await dial(address, preamble, new AbortController().signal), far: far.promise }
 }

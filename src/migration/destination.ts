@@ -17,10 +17,14 @@ import { newestVersions, type Speaker } from './negotiation.ts'
 import { commonVersion, handover, lateMemory, type Message, type MessageOf, protocolFeatures } from './protocol.ts'
 import { closeSockets, Reception, unlessLost } from './reception.ts'
 import { rehearseLoad } from './rehearsal.ts'
+import { openTunnel } from './security.ts'
+import type { TlsTunnel } from './tls-tunnel.native.ts'
 
 export interface ReceiveOptions {
   /** A peer from which nothing came for so long is gone; 10 s. */
   readonly peerTimeoutMs?: number
+  /** Connections are under TLS, with what is there: ca-cert.pem, server-cert.pem, server-key.pem. */
+  readonly tlsDir?: string
   /** How long a source that has not heard that the machine is here may come back to ask; 5 min. */
   readonly resolveMs?: number
 }
@@ -28,6 +32,8 @@ export interface ReceiveOptions {
 export interface DestinationEvents {
   /** Somebody can connect. */
   onListening?(address: MigrationAddress): void
+  /** A connection that did not get through TLS. */
+  onRefused?(reason: string): void
   /** A machine is taken, and its memory is on its way. */
   onStarted?(id: string): void
   /** Either side may have it, for this reason: until they meet again, or decide() is called. */
@@ -98,10 +104,18 @@ export class MigrationDestination<M extends ArrivingMachine> {
    */
   async run(): Promise<M> {
     const { peerTimeoutMs = defaults.peerTimeoutMs } = this.#options
-    this.#reception = await Reception.open(this.#address, peerTimeoutMs, (channel, id) => this.#meet(channel, id))
+    this.#reception = await Reception.open(this.#address, {
+      ...{ peerTimeoutMs, tunnel: await this.#tunnel(), onControl: (channel, id) => this.#meet(channel, id) },
+      onRefused: reason => this.#events.onRefused?.(reason),
+    })
     if (this.#state === 'discarded') this.close()
     else this.#events.onListening?.(this.#reception.address)
     return await this.#outcome.promise
+  }
+
+  async #tunnel(): Promise<TlsTunnel | undefined> {
+    const { tlsDir } = this.#options
+    return tlsDir === undefined ? undefined : await openTunnel(this.#address, tlsDir, 'server')
   }
 
   /** Without effect once this side may have the machine. */

@@ -1,7 +1,13 @@
 import type { MigrationAddress } from './addresses.ts'
 import { Channel } from './channel.ts'
-import { closeSocket, type Listener, listen, socketOf } from './connections.native.ts'
+import { closeSocket, type Listener, type ListenOptions, listen, socketOf } from './connections.native.ts'
 import type { ConnectionRole, Preamble } from './preamble.ts'
+
+export interface ReceptionOptions extends Omit<ListenOptions, 'onConnection'> {
+  readonly peerTimeoutMs: number
+  /** Told of every control connection: of somebody new while nobody is here, of the same migration later on. */
+  onControl(channel: Channel, id: string): void
+}
 
 /** Connections for the memory of a machine: their descriptors. */
 export interface MemorySockets {
@@ -37,14 +43,12 @@ export class Reception {
     this.#onControl = onControl
   }
 
-  /** `onControl` is told of every control connection: of somebody new while nobody is here, of the same migration later on. */
-  static async open(
-    address: MigrationAddress,
-    peerTimeoutMs: number,
-    onControl: (channel: Channel, id: string) => void,
-  ): Promise<Reception> {
+  static async open(address: MigrationAddress, options: ReceptionOptions): Promise<Reception> {
+    const { peerTimeoutMs, onControl, ...others } = options
     const reception = new Reception(peerTimeoutMs, onControl)
-    reception.#listener = await listen(address, (fd, preamble) => reception.#take(fd, preamble))
+    reception.#listener = await listen(address, {
+      ...{ ...others, onConnection: (fd, preamble) => reception.#take(fd, preamble) },
+    })
     return reception
   }
 

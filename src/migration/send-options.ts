@@ -33,11 +33,13 @@ export interface SendOptions {
   readonly peerTimeoutMs?: number
   /** How long the source tries to meet a destination again that may have the machine; 5 min. */
   readonly resolveMs?: number
+  /** Connections are under TLS, with what is there: ca-cert.pem, client-cert.pem, client-key.pem. */
+  readonly tlsDir?: string
   /** Gives it up, as long as that can be. */
   readonly signal?: AbortSignal
 }
 
-export type SendSettings = Required<Omit<SendOptions, 'signal'>>
+export type SendSettings = Required<Omit<SendOptions, 'signal' | 'tlsDir'>> & Pick<SendOptions, 'tlsDir'>
 
 const mostDefaultConnections = 4
 const mostDefaultDeltaBytes = 256 * 1024 * 1024
@@ -45,7 +47,7 @@ const mostDefaultDeltaBytes = 256 * 1024 * 1024
 /** Throws ERR_MIGRATION_ADDRESS and ERR_MIGRATION for what does not go together. */
 export function checkSendOptions(
   address: MigrationAddress,
-  { isLocal = false, postcopy = 'never' }: SendOptions,
+  { isLocal = false, postcopy = 'never', tlsDir }: SendOptions,
 ): void {
   if (!isLocal) return
   if (address.kind !== 'unix') {
@@ -53,6 +55,7 @@ export function checkSendOptions(
     throw new TsvmmError('ERR_MIGRATION_ADDRESS', { url: formatMigrationAddress(address), reason })
   }
   if (postcopy !== 'never') throw migrationError('local: no memory is copied, before or after (memory_mode)')
+  if (tlsDir !== undefined) throw migrationError('local: descriptors do not go through TLS (tls_dir)')
 }
 
 /** With all that is not said, for a machine with so much RAM. */

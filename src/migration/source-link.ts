@@ -10,9 +10,12 @@ import { sendDescriptors } from './descriptors.native.ts'
 import { migrationError } from './error.ts'
 import type { DepartingMachine } from './machines.ts'
 import { newestVersions, refuseUnreadable, type Speaker } from './negotiation.ts'
+import type { ConnectionRole } from './preamble.ts'
 import { handover, lateMemory } from './protocol.ts'
 import { rehearseSave } from './rehearsal.ts'
+import { openTunnel } from './security.ts'
 import type { SendSettings } from './send-options.ts'
+import type { TlsTunnel } from './tls-tunnel.native.ts'
 
 const firstWaitMs = 50
 const longestWaitMs = 5_000
@@ -22,6 +25,7 @@ export class SourceLink {
   readonly #address: MigrationAddress
   readonly #id: string
   readonly #settings: SendSettings
+  #tunnel: TlsTunnel | undefined
 
   constructor(address: MigrationAddress, id: string, settings: SendSettings) {
     this.#address = address
@@ -29,9 +33,15 @@ export class SourceLink {
     this.#settings = settings
   }
 
+  /** Reads what TLS takes, where that is wanted. Throws ERR_MIGRATION. */
+  async prepare(): Promise<void> {
+    const { tlsDir } = this.#settings
+    if (tlsDir !== undefined) this.#tunnel = await openTunnel(this.#address, tlsDir, 'client')
+  }
+
   /** The control connection. Throws ERR_MIGRATION, and the signal's reason. */
   async connect(signal: AbortSignal): Promise<Channel> {
-    const fd = await dial(this.#address, { role: 'control', number: 0, id: this.#id }, signal)
+    const fd = await this.#dial('control', 0, signal)
     return new Channel(socketOf(fd), { peerTimeoutMs: this.#settings.peerTimeoutMs })
   }
 
@@ -78,7 +88,7 @@ export class SourceLink {
   /** Descriptors of the connections for memory. */
   async openMemory(signal: AbortSignal): Promise<number[]> {
     const dials = Array.from({ length: this.#settings.connections }, (_, number) => {
-      return dial(this.#address, { role: 'memory', number, id: this.#id }, signal)
+      return this.#dial('memory', number, signal)
     })
     const made = await Promise.allSettled(dials)
     const sockets = made.flatMap(each => (each.status === 'fulfilled' ? [each.value] : []))
@@ -90,7 +100,11 @@ export class SourceLink {
 
   /** The descriptor of the connection over which the destination asks for pages. */
   openFaults(signal: AbortSignal): Promise<number> {
-    return dial(this.#address, { role: 'faults', number: 0, id: this.#id }, signal)
+    return this.#dial('faults', 0, signal)
+  }
+
+  #dial(role: ConnectionRole, number: number, signal: AbortSignal): Promise<number> {
+    return dial(this.#address, { role, number, id: this.#id }, signal, this.#tunnel)
   }
 
   /** The control connection again, as soon as the destination is there, for as long as it is worth while. */

@@ -135,6 +135,7 @@ export class MigrationSource {
     const machine = this.#machine
     refusePinned(machine.components)
     if (this.#settings.isLocal) await refusePrivate(machine)
+    await this.#link.prepare()
     const channel = await this.#link.connect(signal)
     this.#channel = channel
     await this.#link.agree(channel, machine, this.#speaker, signal)

@@ -98,6 +98,8 @@ export interface Addon {
   ) => NativeDescriptorListener
   /** A connection to the socket at `path`, which is the caller's to close and does not block. */
   connectSocket(path: string): number
+  /** Both ends of a connection, which are the caller's to close and do not block. */
+  socketPair(): [number, number]
   /** As fs.closeSync, which in a worker warns of descriptors that came another way than through Node. */
   closeDescriptor(fd: number): void
   /** What a regular file or block device behind `fd` can do; sizes in bytes. */

@@ -26,6 +26,8 @@ export interface ArrivalOptions extends ReceiveOptions {
   readonly signal?: AbortSignal
   /** Where it listens: with the port, where any would do. */
   readonly onListening?: (url: string) => void
+  /** A connection did not get through TLS. */
+  readonly onRefused?: (reason: string) => void
   readonly onStarted?: (id: string) => void
   /** Taps of a machine that is handed over that have no other name than these; closed with the machine where absent. */
   readonly onDescriptors?: (descriptors: HandedDescriptors) => void
@@ -62,7 +64,7 @@ export async function receiveMachine<V extends ArrivingVm>(
   options: ArrivalOptions,
   makeVm: MakeVm<V>,
 ): Promise<V> {
-  const { signal, onListening, onStarted, onDoubt } = options
+  const { signal, onListening, onRefused, onStarted, onDoubt } = options
   signal?.throwIfAborted()
   let made: V | undefined
   const destination = new MigrationDestination<ArrivingMachine & { vm: V }>(
@@ -75,6 +77,7 @@ export async function receiveMachine<V extends ArrivingVm>(
     options,
     {
       onListening: address => onListening?.(formatMigrationAddress(address)),
+      onRefused: reason => onRefused?.(reason),
       onStarted: id => onStarted?.(id),
       onLate: () => made?.awaitMemory(() => destination.abandon()),
       onComplete: () => made?.complete(),

@@ -56,6 +56,7 @@ export class IncomingMigration {
         this.#tell('migration-receive-ready', { url: address })
         options.onListening?.(address)
       },
+      onRefused: reason => this.#tell('migration-receive-refused', { reason }),
       onStarted: id => this.#tell('migration-receive-started', { id }),
       onDoubt: (undecided, reason) => {
         this.#undecided = undecided

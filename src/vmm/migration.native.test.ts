@@ -516,6 +516,7 @@ test('what cannot be handed over is refused by name before anything moves', asyn
   })
   await t.throwsAsync(sides.send({ isLocal: true, preserve: true }), { message: /nothing can be preserved/ })
   await t.throwsAsync(sides.send({ isLocal: true, postcopy: 'at-once' }), { message: /no memory is copied/ })
+  await t.throwsAsync(sides.send({ isLocal: true, tlsDir: '/tls' }), { message: /do not go through TLS/ })
   t.is(running(sides), 'running receiving')
   t.deepEqual(sides.source.machines.steps, [])
 })

@@ -1,0 +1,134 @@
+import { existsSync } from 'node:fs'
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { createSecureContext } from 'node:tls'
+import { Worker } from 'node:worker_threads'
+import { addon } from '../native/addon.ts'
+import { bundleLocation } from '../util/bundle-location.ts'
+import { reasonOf } from '../util/errors.ts'
+import { migrationError } from './error.ts'
+import type { TlsCredentials, TlsNews, TlsTask, TlsWorkerData } from './tls-worker.ts'
+
+/** How long a handshake may take. */
+const patienceMs = 10_000
+
+/** Which files of the directory a side shows. */
+export type TlsSide = 'client' | 'server'
+
+/**
+ * Reads `ca-cert.pem`, and the certificate and key of that side: `client-cert.pem` and `client-key.pem` of the source,
+ * `server-cert.pem` and `server-key.pem` of the destination. Throws ERR_MIGRATION, naming the file.
+ */
+export async function readTlsCredentials(directory: string, side: TlsSide): Promise<TlsCredentials> {
+  const read = async (name: string) => {
+    const path = join(directory, name)
+    try {
+      return await readFile(path, 'utf8')
+    } catch (cause) {
+      throw migrationError(`tls_dir: ${path} cannot be read: ${reasonOf(cause)}`, cause)
+    }
+  }
+  const [ca, cert, key] = [
+    await read('ca-cert.pem'),
+    await read(`${side}-cert.pem`),
+    await read(`${side}-key.pem`),
+  ] as const
+  try {
+    createSecureContext({ ca, cert, key })
+  } catch (cause) {
+    throw migrationError(
+      `tls_dir: ${directory}: ca-cert.pem, ${side}-cert.pem or ${side}-key.pem: ${reasonOf(cause)}`,
+      cause,
+    )
+  }
+  return { ca, cert, key }
+}
+
+/**
+ * Connections under TLS, mutually authenticated, for who knows nothing of it: Node does the cryptography, in a thread of its own
+ * that lives as long as there are any (docs/adr/0014).
+ */
+export class TlsTunnel {
+  readonly #credentials: TlsCredentials
+  readonly #host: string | undefined
+  readonly #waiting = new Map<number, { resolve(): void; reject(error: Error): void }>()
+  #worker: Worker | undefined
+  #open = 0
+  #last = 0
+
+  /** `host`: that of the other side, where it is called. */
+  constructor(credentials: TlsCredentials, host?: string) {
+    this.#credentials = credentials
+    this.#host = host
+  }
+
+  /**
+   * The descriptor of a connection in clear that goes over this one, once each side has accepted the other. Both are taken over.
+   * Throws with the reason of who has not, and the signal's.
+   */
+  async secure(network: number, signal?: AbortSignal): Promise<number> {
+    const [plain, own] = addon().socketPair()
+    const id = this.#last++
+    const secured = Promise.withResolvers<void>()
+    this.#waiting.set(id, secured)
+    this.#open += 1
+    this.#ask({ kind: 'secure', id, network, plain })
+    const onAbort = () => this.#ask({ kind: 'drop', id })
+    signal?.addEventListener('abort', onAbort, { once: true })
+    try {
+      await secured.promise
+      return own
+    } catch (error) {
+      addon().closeDescriptor(own)
+      signal?.throwIfAborted()
+      throw error
+    } finally {
+      signal?.removeEventListener('abort', onAbort)
+    }
+  }
+
+  #ask(task: TlsTask): void {
+    this.#worker ??= this.#start()
+    this.#worker.postMessage(task)
+  }
+
+  #start(): Worker {
+    const workerData: TlsWorkerData = {
+      ...{ credentials: this.#credentials, patienceMs },
+      ...(this.#host === undefined ? {} : { host: this.#host }),
+    }
+    const worker = new Worker(workerFile(), { workerData, name: 'tls' })
+    // What uses the connections keeps the program.
+    worker.unref()
+    worker.on('message', (news: TlsNews) => this.#hear(news))
+    worker.on('error', error => this.#fail(error))
+    return worker
+  }
+
+  #hear(news: TlsNews): void {
+    const waiting = this.#waiting.get(news.id)
+    this.#waiting.delete(news.id)
+    if (news.kind === 'secured') waiting?.resolve()
+    if (news.kind === 'refused') waiting?.reject(new Error(`TLS: ${news.reason}`))
+    if (news.kind !== 'secured') this.#leave()
+  }
+
+  #leave(): void {
+    this.#open -= 1
+    if (this.#open > 0) return
+    void this.#worker?.terminate()
+    this.#worker = undefined
+  }
+
+  #fail(error: Error): void {
+    for (const { reject } of this.#waiting.values()) reject(error)
+    this.#waiting.clear()
+    this.#open = 0
+    this.#worker = undefined
+  }
+}
+
+function workerFile(): string {
+  const bundled = join(bundleLocation.folder, 'tls-worker.js')
+  return existsSync(bundled) ? bundled : join(bundleLocation.folder, '../migration/tls-worker.ts')
+}
