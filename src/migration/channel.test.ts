@@ -1,4 +1,6 @@
+import { once } from 'node:events'
 import type { Socket } from 'node:net'
+import { setTimeout as delay } from 'node:timers/promises'
 import { crc32 } from 'node:zlib'
 import test, { type ExecutionContext } from 'ava'
 import { pack } from 'msgpackr'
@@ -125,6 +127,31 @@ test('what no peer writes is the end, and says what was wrong', async t => {
     peer.write(bytes)
     await t.throwsAsync(channel.receive(), { instanceOf: ConnectionLost, message })
   }
+})
+
+test('what was said last is heard by a peer that is about to say something itself', async t => {
+  const [channel, peer] = await besieged(t)
+  peer.pause()
+  channel.send({ type: 'failed', reason: 'no room' })
+  channel.close()
+  await delay(50)
+  peer.write(framed(pack({ type: 'beat' })))
+  await delay(50)
+  const other = new Channel(peer, { peerTimeoutMs })
+  t.teardown(() => other.close())
+  peer.resume()
+  t.deepEqual(await other.receive(), { type: 'failed', reason: 'no room' })
+})
+
+test('a peer that is silent and stays is not waited for', async t => {
+  const [channel, peer] = await besieged(t)
+  const closed = once(peer, 'close')
+  peer.pause()
+  channel.close()
+  await delay(1_500)
+  peer.resume()
+  await closed
+  await t.throwsAsync(channel.receive(), { instanceOf: ConnectionLost })
 })
 
 test('a peer that says more and more is not listened to', async t => {

@@ -27,6 +27,8 @@ const largestFirstBytes = 16 * 1024 * 1024
 /** What a peer hears at the least; one with less patience hears more. */
 const longestBeatMs = 1000
 const beatsInPatience = 5
+/** How long a peer may take to hear what was said last. */
+const lingerMs = 1000
 /** More than these say nothing that somebody waits for. */
 const mostWaiting = 256
 
@@ -126,11 +128,18 @@ export class Channel implements Disposable {
     throw this.#loss ?? new ConnectionLost('')
   }
 
-  /** Ends the connection once what was sent is on its way. Idempotent. */
+  /** Ends the connection once what was sent has been heard, or could have been. Idempotent. */
   close(): void {
     clearInterval(this.#beats)
-    if (this.#loss === undefined) this.#socket.destroySoon()
+    if (this.#loss === undefined) this.#endInPeace()
     this.#lose('the connection was closed')
+  }
+
+  /** A peer that finds nobody to say the rest to would not listen to what was said last. */
+  #endInPeace(): void {
+    const deadline = setTimeout(() => this.#socket.destroy(), lingerMs)
+    this.#socket.once('close', () => clearTimeout(deadline))
+    this.#socket.end()
   }
 
   [Symbol.dispose](): void {
@@ -146,6 +155,7 @@ export class Channel implements Disposable {
   }
 
   #take(chunk: Uint8Array): void {
+    if (this.#loss !== undefined) return
     this.#silentBeats = 0
     this.#received.push(chunk)
     try {
