@@ -4,6 +4,7 @@ import type { KvmVirtualMachine } from '../hypervisor/kvm.native.ts'
 import type { InterruptRoutes } from '../interrupts/routes.ts'
 import { PciFunction } from '../pci/function.ts'
 import { ConfigPorts, PciSegment } from '../pci/segment.ts'
+import { blkType } from '../virtio/blk.ts'
 import type { VirtioDevice } from '../virtio/device.ts'
 import { VirtioPciTransport } from '../virtio/pci-transport.ts'
 import { RateLimitGroup } from '../virtio/rate-limiter.ts'
@@ -21,8 +22,8 @@ export interface PciDevicesOptions {
   readonly vm: KvmVirtualMachine
   readonly routes: InterruptRoutes
   readonly segment: PciSegmentDescription
-  /** Where the BAR of a slot's function is at power-on. */
-  barAddress(slot: number): number
+  /** Where the BAR of a slot's function is at power-on; disks have theirs below 4 GiB. */
+  barAddress(slot: number, isDisk: boolean): number
   /** Where configuration mechanism 1 is. */
   readonly configPort: number
   /** What only one machine may have is claimed later on, of the devices of the configuration. */
@@ -110,7 +111,7 @@ export class PciDevices implements DeviceMaker {
         router: routes,
         doorbells: vm.doorbells,
         slot,
-        barAddress: barAddress(slot),
+        barAddress: barAddress(slot, device.type === blkType),
         createEventFd: () => vm.createEventFd(),
         onNeedsReset: reason => onNeedsReset(device.name, reason),
       })

@@ -32,6 +32,7 @@ import {
   type DeviceArea,
   deviceArea,
   ioapicPins,
+  lowBarAddress,
   pinMap,
   portMap,
   ramRanges,
@@ -114,7 +115,7 @@ export class X86Machine implements BuiltMachine {
     const devices = new PciDevices({
       ...{ config, components, vm, routes: ioapic.routes, chardevs: machine.#chardevs },
       segment: pciSegment(machine.#area),
-      barAddress: slot => barAddress(machine.#area, slot),
+      barAddress: (slot, isDisk) => (isDisk ? lowBarAddress(slot) : barAddress(machine.#area, slot)),
       configPort: portMap.pciConfigAddress,
       isClaimedLater: options.arrives,
       handedOver: options.handedOver,

@@ -7,6 +7,9 @@ import { commonFeatures, type DeviceEvents, type VirtioDevice } from './device.t
 import type { QueueBackend } from './queue-backend.ts'
 import { loadLimiter, PausableLimiter, type RateLimiter } from './rate-limiter.ts'
 
+/** virtio 1.2 §5.2.1. */
+export const blkType = 2
+
 /** virtio 1.2 §5.2.3. */
 export const blkFeatures = {
   segMax: 1n << 2n,
@@ -67,7 +70,7 @@ export interface BlkOptions {
 
 /** A disk (virtio 1.2 §5.2). */
 export class VirtioBlk implements VirtioDevice {
-  readonly type = 2
+  readonly type = blkType
   readonly name: string
   readonly state = saved({
     schema: blkState,

@@ -1,6 +1,6 @@
 import test from 'ava'
 import fc from 'fast-check'
-import { addressMap, barAddress, deviceArea, memoryMap, memoryTypes, ramRanges } from './address-map.ts'
+import { addressMap, barAddress, deviceArea, lowBarAddress, memoryMap, memoryTypes, ramRanges } from './address-map.ts'
 
 const mebibyte = 1024 * 1024
 const gibibyte = 1024 * mebibyte
@@ -53,6 +53,11 @@ test("the platform's registers and the BARs of its devices are where Cloud Hyper
 test('the least of device areas has room for a BAR in every slot', t => {
   const area = deviceArea(59 * gibibyte, 36)
   t.true(barAddress(area, 31) >= area.start)
+})
+
+test('every slot has a place below 4 GiB, too, between RAM and the configuration spaces', t => {
+  t.is(lowBarAddress(1), 0xe780_0000)
+  t.true(lowBarAddress(31) >= addressMap.mmio32Start)
 })
 
 test('RAM beyond the address bits is refused by name', t => {

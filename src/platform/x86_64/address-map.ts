@@ -121,6 +121,11 @@ export function barAddress({ end }: DeviceArea, slot: number): number {
   return alignDown(end, barAlignment) - (slot - 1) * barAlignment
 }
 
+/** The same below 4 GiB, for what firmware must reach: some of it maps no more than that. */
+export function lowBarAddress(slot: number): number {
+  return addressMap.mmio32End - slot * barAlignment
+}
+
 /** Types of an e820 or PVH memory map entry. */
 export const memoryTypes = { ram: 1, reserved: 2 } as const
 
