@@ -38,6 +38,8 @@ export interface DestinationEvents {
   onStarted?(id: string): void
   /** Either side may have it, for this reason: until they meet again, or decide() is called. */
   onDoubt?(reason: string): void
+  /** It is this side's and could not go on, for this reason: it is paused. */
+  onStill?(reason: string): void
   /** It may go on before all of its memory is there. */
   onLate?(): void
   /** All of it is there. */
@@ -99,7 +101,7 @@ export class MigrationDestination<M extends ArrivingMachine> {
   }
 
   /**
-   * Once. The machine, running or as it came. Throws ERR_MIGRATION where nothing comes of it, and what cancel() was given;
+   * Once. The machine, running or as it came; paused where it cannot go on (onStill). Throws ERR_MIGRATION where nothing comes of it, and what cancel() was given;
    * nothing is left then. Pending while it is in doubt who has it.
    */
   async run(): Promise<M> {
@@ -386,11 +388,11 @@ export class MigrationDestination<M extends ArrivingMachine> {
     const pausedMs = this.#paused.ms + performance.now() - this.#paused.atMs
     try {
       await machine.goOn(this.#isPaused, pausedMs)
-      this.#outcome.resolve(machine)
     } catch (error) {
-      // It is this side's now, and stands still.
-      this.#outcome.reject(error)
+      // Nobody else has it any more: it is not lost for that.
+      this.#events.onStill?.(reasonOf(error))
     }
+    this.#outcome.resolve(machine)
   }
 
   async #discard(reason: unknown): Promise<void> {

@@ -28,6 +28,8 @@ export interface ArrivalOptions extends ReceiveOptions {
   readonly onListening?: (url: string) => void
   /** A connection did not get through TLS. */
   readonly onRefused?: (reason: string) => void
+  /** The machine is here and cannot go on, for this reason: it is paused. */
+  readonly onStill?: (reason: string) => void
   readonly onStarted?: (id: string) => void
   /** Taps of a machine that is handed over that have no other name than these; closed with the machine where absent. */
   readonly onDescriptors?: (descriptors: HandedDescriptors) => void
@@ -64,7 +66,7 @@ export async function receiveMachine<V extends ArrivingVm>(
   options: ArrivalOptions,
   makeVm: MakeVm<V>,
 ): Promise<V> {
-  const { signal, onListening, onRefused, onStarted, onDoubt } = options
+  const { signal, onListening, onRefused, onStarted, onStill, onDoubt } = options
   signal?.throwIfAborted()
   let made: V | undefined
   const destination = new MigrationDestination<ArrivingMachine & { vm: V }>(
@@ -78,6 +80,7 @@ export async function receiveMachine<V extends ArrivingVm>(
     {
       onListening: address => onListening?.(formatMigrationAddress(address)),
       onRefused: reason => onRefused?.(reason),
+      onStill: reason => onStill?.(reason),
       onStarted: id => onStarted?.(id),
       onLate: () => made?.awaitMemory(() => destination.abandon()),
       onComplete: () => made?.complete(),

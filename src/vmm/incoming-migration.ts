@@ -57,6 +57,7 @@ export class IncomingMigration {
         options.onListening?.(address)
       },
       onRefused: reason => this.#tell('migration-receive-refused', { reason }),
+      onStill: reason => this.#tell('migration-receive-paused', { reason }),
       onStarted: id => this.#tell('migration-receive-started', { id }),
       onDoubt: (undecided, reason) => {
         this.#undecided = undecided

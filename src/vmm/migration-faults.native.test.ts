@@ -106,8 +106,9 @@ class Travels implements AsyncDisposable {
     const hasArrived = { ...(await arrived) }
     if (link.hasStruck && disturbance?.kind === 'kill the destination') {
       await until(() => !destination.isAlive, 'it lives')
-      hasArrived.hasMachine = false
     }
+    // Dead with the machine that it had.
+    if (!destination.isAlive) hasArrived.hasMachine = false
     this.#t.log(`  ${hasStayed.what}; ${hasArrived.what}`)
     this.#t.false(hasStayed.hasMachine && hasArrived.hasMachine)
     if (source.isAlive && destination.isAlive) {
@@ -117,6 +118,10 @@ class Travels implements AsyncDisposable {
     // The memory of a machine whose source was killed too early never comes.
     const isWhole = this.#postcopy === 'never' || source.isAlive || !destination.isAlive || (await isSoon(complete))
     if (hasStayed.hasMachine) await this.#goesOn(source, () => source.codes)
+    if (hasArrived.hasMachine && disturbance?.kind === 'starve the destination') {
+      starve(destination.pid, Infinity)
+      destination.ask({ kind: 'resume' })
+    }
     if (hasArrived.hasMachine && isWhole) await this.#goesOn(destination, () => [...source.codes, ...destination.codes])
     if (hasArrived.hasMachine && !isWhole) await this.#closeAt(destination)
     await this.#settle(hasArrived.hasMachine)

@@ -324,6 +324,18 @@ test('a destination that cannot get what is the machine’s own gives it back', 
   t.deepEqual(sides.source.machines.steps.slice(-3), ['cede', 'claim', 'resume'])
 })
 
+test('a machine that cannot go on at its destination is paused there, and nothing is lost', async t => {
+  const sides = await twoSides(t)
+  sides.destination.machines.failing.add('resume')
+  await sides.send()
+  await sides.received
+  t.is(running(sides), 'absent paused')
+  t.true(sides.destination.events.includes('migration-receive-paused'))
+  sides.destination.machines.failing.clear()
+  await sides.destination.vmm.resume()
+  t.is(running(sides), 'absent running')
+})
+
 test('where the source cannot get that back either the machine is kept, paused', async t => {
   const sides = await twoSides(t)
   sides.destination.machines.failing.add('claim')

@@ -11,6 +11,7 @@ export type SideRequest =
   /** Nobody is waited for any more. */
   | { readonly kind: 'give-up' }
   | { readonly kind: 'keep' }
+  | { readonly kind: 'resume' }
   | { readonly kind: 'close' }
 
 /** What it says. */
@@ -63,7 +64,7 @@ async function receive(url: string, options: { peerTimeoutMs: number; resolveMs:
       },
     })
     adopt(its)
-    report({ kind: 'outcome', hasMachine: its.state === 'running', reason: '' })
+    report({ kind: 'outcome', hasMachine: true, reason: its.state === 'running' ? '' : its.state })
   } catch (error) {
     report({ kind: 'outcome', hasMachine: false, reason: reasonOf(error) })
   }
@@ -82,6 +83,8 @@ async function serve(request: SideRequest): Promise<void> {
       return waiting.abort(new Error('nobody has come'))
     case 'keep':
       return await undecided?.decide('keep')
+    case 'resume':
+      return vm?.state === 'paused' ? await vm.resume() : undefined
     case 'close':
       await vm?.close()
       vm = undefined
