@@ -39,7 +39,7 @@ MemoryReceiver::~MemoryReceiver() {
 
 void MemoryReceiver::settle_into(std::shared_ptr<LazyMemory> memory, std::function<void()> on_settled) {
   std::lock_guard lock(mutex_);
-  late_ = std::make_shared<const Late>(std::move(memory), std::move(on_settled));
+  late_ = std::make_shared<const Late>(Late{std::move(memory), std::move(on_settled)});
 }
 
 std::shared_ptr<const MemoryReceiver::Late> MemoryReceiver::late() const {
