@@ -63,6 +63,8 @@ Result<> Userfault::watch(std::span<std::byte> memory) const {
 void Userfault::unwatch(std::span<std::byte> memory) const {
   auto range = range_of(memory);
   ioctl(fd_.get(), UFFDIO_UNREGISTER, &range);
+  // The kernel wakes who waits before it stops to watch: whoever comes in between would wait for ever.
+  ioctl(fd_.get(), UFFDIO_WAKE, &range);
 }
 
 std::optional<UserfaultEvent> Userfault::event() const {
