@@ -1,7 +1,5 @@
 #include "memory/lazy_memory.h"
 
-#include <sys/mman.h>
-
 #include <algorithm>
 #include <chrono>
 #include <thread>
@@ -69,13 +67,14 @@ Result<std::unique_ptr<LazyMemory>> LazyMemory::create(std::shared_ptr<const Ram
   const auto& segments = space.value().segments();
   // Before it is watched: who throws away what is watched waits until that is read.
   for (size_t index = 0; index < segments.size(); ++index) {
-    const int advice = map->ranges()[index].mapping->is_shared() ? MADV_REMOVE : MADV_DONTNEED;
-    int error = 0;
+    auto& mapping = *map->ranges()[index].mapping;
+    Result<> discarded = Unit{};
     for_each_stretch(segments[index], wanted, [&](uint64_t first, uint64_t pages, bool is_wanted) {
-      if (!is_wanted || error != 0) return;
-      if (madvise(segments[index].at(first), pages * kImagePageSize, advice) != 0) error = errno;
+      if (!is_wanted || !discarded) return;
+      const auto offset = static_cast<uint64_t>(segments[index].at(first) - mapping.host());
+      discarded = mapping.discard(offset, pages * kImagePageSize);
     });
-    if (error != 0) return Failure{error, "madvise"};
+    if (!discarded) return discarded.failure();
   }
   auto created = create(std::move(map));
   if (!created) return created;
@@ -212,8 +211,11 @@ Result<uint64_t> LazyMemory::settle(const PageRun& run, Zeroes zeroes, bool read
       ++index;
       continue;
     }
-    if (kind == PageKind::kZero && (zeroes == Zeroes::kSettle || unit != 1)) {
+    if (kind == PageKind::kZero && (zeroes != Zeroes::kProvide || unit != 1)) {
       set(page_at(index), count * unit);
+      if (zeroes == Zeroes::kSettleAndWake) {
+        userfault_.wake({segment->at(page_at(index)), count * unit * kImagePageSize});
+      }
       index += count;
       continue;
     }

@@ -56,10 +56,10 @@ class LazyMemory {
   // still wanted, with zeroes otherwise. Only for threads that call take(). Fails where the host is out of memory.
   Result<> answer(const PageFault& fault, PageKind kind, std::span<const std::byte> bytes);
 
-  enum class Zeroes { kProvide, kSettle };
+  enum class Zeroes { kProvide, kSettle, kSettleAndWake };
   // Makes those pages of a run present that are still wanted, and returns how many image pages that were. Zero pages
-  // are provided as well, or only settled: they are provided at the first touch then. `reads_events`: this thread calls
-  // take() too.
+  // are provided as well, or only settled: they are provided at the first touch then, where who has touched them
+  // already is either answered in any case, or woken to touch them again. `reads_events`: this thread calls take() too.
   Result<uint64_t> settle(const PageRun& run, Zeroes zeroes, bool reads_events);
 
   // Wakes everybody; whatever is missing is zero from now on. Idempotent.

@@ -213,6 +213,19 @@ Result<> Mapping::discard() {
   return advise();
 }
 
+Result<> Mapping::discard(uint64_t offset, uint64_t size) {
+  const bool is_private_file = !options_.shared && options_.backing == MappingOptions::Backing::kFile;
+  if (shows_file_ || is_private_file) return Failure{ENOTSUP, "discard"};
+  // What a private mapping has touched of a memfd is there, too, zero: the page would not be missing.
+  const bool is_private_memfd = !options_.shared && options_.backing == MappingOptions::Backing::kMemfd;
+  constexpr int kHole = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
+  if (is_private_memfd && fallocate(fd_.get(), kHole, static_cast<off_t>(offset), static_cast<off_t>(size)) != 0) {
+    return last_failure("fallocate");
+  }
+  if (madvise(host_ + offset, size, options_.shared ? MADV_REMOVE : MADV_DONTNEED) != 0) return last_failure("madvise");
+  return Unit{};
+}
+
 void Mapping::set_contents(std::shared_ptr<const PageBitmap> contents) {
   std::lock_guard lock(mutex_);
   contents_ = std::move(contents);

@@ -58,6 +58,10 @@ class Mapping {
   // copy of a file.
   Result<> discard();
 
+  // As discard(), a part of whole host pages, which are missing then, as far as the kernel knows, until they are
+  // touched or supplied. ENOTSUP where the mapping shows a file.
+  Result<> discard(uint64_t offset, uint64_t size);
+
   // Any thread. The pages of the mapping that are not zero although nobody touched them: the image's that it shows, or
   // that a pager supplies from. Until discard(), which makes it nullptr.
   void set_contents(std::shared_ptr<const PageBitmap> contents);

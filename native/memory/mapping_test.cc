@@ -84,6 +84,27 @@ TEST(MappingTest, DiscardGivesPagesBackWhicheverTheBacking) {
   }
 }
 
+TEST(MappingTest, DiscardOfAPartLeavesTheRestAndNothingOfThePart) {
+  for (const bool shared : {false, true}) {
+    for (const auto backing : {Backing::kAnonymous, Backing::kMemfd}) {
+      const auto mapping = Mapping::create({.size = 3 * kPage, .backing = backing, .shared = shared});
+      ASSERT_TRUE(mapping);
+      for (const auto page : {0, 1, 2}) mapping.value()->host()[page * kPage] = std::byte{7};
+      ASSERT_TRUE(mapping.value()->discard(kPage, kPage));
+      // A page that a memfd holds would not be missing to userfaultfd, whoever maps it.
+      if (backing == Backing::kMemfd) {
+        EXPECT_EQ(lseek(mapping.value()->fd(), kPage, SEEK_HOLE), kPage);
+      }
+      EXPECT_EQ(mapping.value()->host()[0], std::byte{7});
+      EXPECT_EQ(mapping.value()->host()[kPage], std::byte{0});
+      EXPECT_EQ(mapping.value()->host()[2 * kPage], std::byte{7});
+    }
+  }
+  TemporaryFile file(kPage);
+  const auto shown = Mapping::create({.size = kPage, .backing = Backing::kFile, .path = file.path()});
+  EXPECT_EQ(shown.value()->discard(0, kPage).failure().error, ENOTSUP);
+}
+
 TEST(MappingTest, ASharedMemfdIsSeenThroughItsDescriptor) {
   const auto mapping = Mapping::create({.size = kPage, .backing = Backing::kMemfd, .shared = true});
   mapping.value()->host()[5] = std::byte{9};

@@ -38,7 +38,7 @@ Result<> PageSettler::settle_run(LazyMemory& memory, const PageRun& run) {
     const PageRun part{first, is_data ? run.bytes.subspan(done * kImagePageSize, count * kImagePageSize) : run.bytes,
                        run.kinds.subspan(done, count)};
     if (segment->unit == 1) {
-      const auto settled = memory.settle(part, LazyMemory::Zeroes::kSettle, false);
+      const auto settled = memory.settle(part, LazyMemory::Zeroes::kSettleAndWake, false);
       if (!settled) return settled.failure();
     } else if (auto collected = collect(memory, *segment, part); !collected) {
       return collected;
@@ -66,7 +66,7 @@ Result<> PageSettler::collect(LazyMemory& memory, const PagingSegment& segment, 
     }
     if (collected_ != segment.unit) continue;
     const PageKind kind = is_zero_ ? PageKind::kZero : PageKind::kData;
-    const auto settled = memory.settle({first_, bytes_, {&kind, 1}}, LazyMemory::Zeroes::kSettle, false);
+    const auto settled = memory.settle({first_, bytes_, {&kind, 1}}, LazyMemory::Zeroes::kSettleAndWake, false);
     if (!settled) return settled.failure();
   }
   return Unit{};
