@@ -2,11 +2,12 @@ import type { MachineRam } from '../machine/build.ts'
 import { imagePageBytes } from '../memory/ram-image.ts'
 import type { LateRam, RamReceiver } from '../memory/ram-transfer.ts'
 import type { Channel } from './channel.ts'
+import { closeSocket } from './connections.native.ts'
 import { decodePages, encodePages } from './missing-pages.ts'
 import { type Reception, unlessLost } from './reception.ts'
 
 export interface LateArrivalOptions {
-  readonly ram: MachineRam
+  readonly ram: Pick<MachineRam, 'ranges' | 'createLate' | 'createReceiver'>
   /** As `state` has it. */
   readonly missing: Uint8Array
   /** What has received the memory so far, and goes on with the rest. */
@@ -32,17 +33,27 @@ export class LateArrival {
     const { ram, missing, receiver, faults, peerTimeoutMs, onComplete } = options
     this.#options = options
     this.#receiver = receiver
-    this.#late = ram.createLate({
-      missing: decodePages(missing, pagesOf(ram)),
-      onComplete: () => {
-        this.#isComplete = true
-        this.close()
-        onComplete()
-      },
-      onFailure: () => this.#options.onBroken(),
-    })
-    this.#late.feed(receiver)
-    this.#late.askAt(faults, peerTimeoutMs)
+    try {
+      this.#late = ram.createLate({
+        missing: decodePages(missing, pagesOf(ram)),
+        onComplete: () => {
+          this.#isComplete = true
+          this.close()
+          onComplete()
+        },
+        onFailure: () => this.#options.onBroken(),
+      })
+    } catch (error) {
+      closeSocket(faults)
+      throw error
+    }
+    try {
+      this.#late.feed(receiver)
+      this.#late.askAt(faults, peerTimeoutMs)
+    } catch (error) {
+      this.#late.close()
+      throw error
+    }
   }
 
   get isComplete(): boolean {
@@ -83,6 +94,6 @@ export function tryLate(ram: MachineRam): void {
   ram.createLate({ missing: nothing, onComplete: () => {}, onFailure: () => {} }).close()
 }
 
-function pagesOf({ ranges }: MachineRam): number {
+function pagesOf({ ranges }: Pick<MachineRam, 'ranges'>): number {
   return ranges.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0) / imagePageBytes
 }
