@@ -38,9 +38,6 @@ for (const { cpus, memory } of machines) {
       t.is(await ask(vm, 'ls /sys/block | grep -c ^vd'), '2')
       t.is(await ask(vm, 'cat /sys/class/dmi/id/sys_vendor'), 'Cloud Hypervisor')
       t.regex(await ask(vm, 'dmesg | grep "ACPI: RSDP"'), /CLOUDH/)
-      // Some firmware reaches no registers beyond.
-      const [, bar] = /^0x([0-9a-f]{16}) /.exec(await ask(vm, 'head -n 1 /sys/block/vda/device/../resource')) ?? []
-      t.true(Number.parseInt(bar ?? '', 16) < 2 ** 32, bar)
       if (boot === 'first') vm.console.type('reboot -f\n')
     }
     vm.console.type('poweroff -f\n')
