@@ -10,6 +10,8 @@ const headerBytes = 20
 /** Between both sides of a migration, at Unix sockets: sees what they say, and can break everything. */
 export class MigrationProxy implements AsyncDisposable {
   #between: Relay | undefined
+  /** All connections are about to be cut: nothing passes any more. */
+  #isEnding = false
   /** Asked for each message; the machine's memory is passed on unseen. */
   judge: (type: MessageType, from: 'source' | 'destination') => Fate = () => 'pass'
 
@@ -63,13 +65,22 @@ export class MigrationProxy implements AsyncDisposable {
   }
 
   #pass(message: Buffer, to: Socket, side: 'source' | 'destination'): Fate {
+    if (this.#isEnding) return 'drop'
     const { type } = decodeMessage(message.subarray(headerBytes))
     const fate = type === 'beat' ? 'pass' : this.judge(type, side)
     if (fate === 'pass' || fate === 'pass-and-cut') to.write(message)
-    // What was written is to arrive.
-    if (fate === 'pass-and-cut') setTimeout(() => this.cut(), 50)
+    if (fate === 'pass-and-cut') this.#end()
     if (fate === 'cut') this.cut()
     return fate
+  }
+
+  /** What was written is to arrive before. */
+  #end(): void {
+    this.#isEnding = true
+    setTimeout(() => {
+      this.#isEnding = false
+      this.cut()
+    }, 50)
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
