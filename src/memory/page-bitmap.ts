@@ -1,8 +1,13 @@
 /** Sets of pages in image space (ram-image.ts): a bit a page, little-endian, in whole 64-bit words. */
 
+/** None of so many pages. */
+export function noPages(pages: number): Uint8Array<ArrayBuffer> {
+  return new Uint8Array(Math.ceil(pages / 64) * 8)
+}
+
 /** All of so many pages. */
 export function allPages(pages: number): Uint8Array<ArrayBuffer> {
-  const bitmap = new Uint8Array(Math.ceil(pages / 64) * 8)
+  const bitmap = noPages(pages)
   bitmap.fill(0xff, 0, pages >> 3)
   if (pages % 8 !== 0) bitmap[pages >> 3] = (1 << (pages % 8)) - 1
   return bitmap

@@ -5,6 +5,17 @@
 
 export const imagePageBytes = 4096
 
+type Sizes = readonly { readonly sizeBytes: number }[]
+
+/** Of all ranges of RAM together. */
+export function ramBytesOf(ranges: Sizes): number {
+  return ranges.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0)
+}
+
+export function imagePagesOf(ranges: Sizes): number {
+  return ramBytesOf(ranges) / imagePageBytes
+}
+
 /** `image`: a sparse file, page n at n * 4096; `zstd`: compressed frames. An index says what is where. */
 export type RamImageForm = 'image' | 'zstd'
 

@@ -1,5 +1,5 @@
 import { allPages, countPages, union } from '../memory/page-bitmap.ts'
-import { imagePageBytes } from '../memory/ram-image.ts'
+import { imagePageBytes, imagePagesOf } from '../memory/ram-image.ts'
 import type { RamSender } from '../memory/ram-transfer.ts'
 import { reasonOf } from '../util/errors.ts'
 import { Convergence } from './convergence.ts'
@@ -79,7 +79,7 @@ export class MemoryCopy {
   }
 
   get #pages(): number {
-    return this.#machine.ram.ranges.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0) / imagePageBytes
+    return imagePagesOf(this.#machine.ram.ranges)
   }
 
   /** Whether what is left goes over when the machine runs at the destination: late(), not finish(). */

@@ -1,5 +1,6 @@
 import type { MachineRam } from '../machine/build.ts'
-import { imagePageBytes } from '../memory/ram-image.ts'
+import { noPages } from '../memory/page-bitmap.ts'
+import { imagePagesOf } from '../memory/ram-image.ts'
 import type { LateRam, RamReceiver } from '../memory/ram-transfer.ts'
 import type { Channel } from './channel.ts'
 import { closeSocket } from './connections.native.ts'
@@ -35,7 +36,7 @@ export class LateArrival {
     this.#receiver = receiver
     try {
       this.#late = ram.createLate({
-        missing: decodePages(missing, pagesOf(ram)),
+        missing: decodePages(missing, imagePagesOf(ram.ranges)),
         onComplete: () => {
           this.#isComplete = true
           this.close()
@@ -90,10 +91,6 @@ export class LateArrival {
 
 /** Throws ERR_MEMORY where memory cannot come later: better now than when the machine stands still. */
 export function tryLate(ram: MachineRam): void {
-  const nothing = new Uint8Array(Math.ceil(pagesOf(ram) / 64) * 8)
-  ram.createLate({ missing: nothing, onComplete: () => {}, onFailure: () => {} }).close()
-}
-
-function pagesOf({ ranges }: Pick<MachineRam, 'ranges'>): number {
-  return ranges.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0) / imagePageBytes
+  const missing = noPages(imagePagesOf(ram.ranges))
+  ram.createLate({ missing, onComplete: () => {}, onFailure: () => {} }).close()
 }

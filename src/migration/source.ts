@@ -1,3 +1,4 @@
+import { ramBytesOf } from '../memory/ram-image.ts'
 import type { RamSender } from '../memory/ram-transfer.ts'
 import { encodeRecords } from '../snapshot/state-file.ts'
 import { refusePinned, saveAll } from '../state/walk.ts'
@@ -63,10 +64,7 @@ export class MigrationSource {
   ) {
     this.#machine = machine
     this.#speaker = speaker
-    this.#settings = withDefaults(
-      options,
-      machine.ram.ranges.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0),
-    )
+    this.#settings = withDefaults(options, ramBytesOf(machine.ram.ranges))
     this.#events = events
     this.#link = new SourceLink(address, this.id, this.#settings)
   }

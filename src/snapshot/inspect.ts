@@ -3,6 +3,7 @@ import { join, resolve } from 'node:path'
 import { describeCpu } from '../machine/cpu-fingerprint.ts'
 import { stateSchemas } from '../machine/state-schemas.ts'
 import { verifyRamImage } from '../memory/ram-image.native.ts'
+import { ramBytesOf } from '../memory/ram-image.ts'
 import { snapshotError } from './error.ts'
 import { readManifest } from './layers.ts'
 import { type Manifest, snapshotFiles } from './manifest.ts'
@@ -30,7 +31,7 @@ export async function inspectSnapshot(path: string): Promise<SnapshotReport> {
     // st_blocks counts in 512 bytes, whatever the file system.
     bytesOnDisk[name] = (status?.blocks ?? 0) * 512
   }
-  const memoryBytes = manifest.memory.ranges.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0)
+  const memoryBytes = ramBytesOf(manifest.memory.ranges)
   return { path: directory, manifest, cpu: describeCpu(manifest.cpu), memoryBytes, bytesOnDisk }
 }
 

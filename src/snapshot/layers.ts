@@ -1,6 +1,6 @@
 import type { FileHandle } from 'node:fs/promises'
 import { resolve } from 'node:path'
-import { imagePageBytes, type RamImageLayer } from '../memory/ram-image.ts'
+import { imagePageBytes, type RamImageLayer, ramBytesOf } from '../memory/ram-image.ts'
 import { own } from '../util/own.ts'
 import { snapshotError } from './error.ts'
 import { judged, openListed, readBounded, readListed } from './files.ts'
@@ -108,7 +108,7 @@ export function haveSameRanges(
 
 /** Pages of a mapped image are where the machine has them: beyond its end there would be none. */
 function checkImage({ memory, files }: Manifest): void {
-  const ramBytes = memory.ranges.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0)
+  const ramBytes = ramBytesOf(memory.ranges)
   if (ramBytes % imagePageBytes !== 0) throw new TypeError(`the machine has ${ramBytes} bytes of RAM, no whole pages`)
   const imageBytes = own(files, snapshotFiles.image)?.bytes
   if (memory.form === 'image' && imageBytes !== ramBytes) {

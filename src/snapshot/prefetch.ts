@@ -1,4 +1,4 @@
-import { imagePageBytes } from '../memory/ram-image.ts'
+import { imagePageBytes, ramBytesOf } from '../memory/ram-image.ts'
 import { own } from '../util/own.ts'
 import { judged, readListed } from './files.ts'
 import type { SnapshotLayer } from './layers.ts'
@@ -28,6 +28,6 @@ export function decodePrefetch(bytes: Buffer, pages: number): Uint32Array<ArrayB
 export async function readPrefetch({ path, manifest }: SnapshotLayer): Promise<Uint32Array | undefined> {
   if (own(manifest.files, snapshotFiles.prefetch) === undefined) return undefined
   const bytes = await readListed(path, manifest, snapshotFiles.prefetch)
-  const ramBytes = manifest.memory.ranges.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0)
+  const ramBytes = ramBytesOf(manifest.memory.ranges)
   return judged(path, snapshotFiles.prefetch, () => decodePrefetch(bytes, ramBytes / imagePageBytes))
 }
