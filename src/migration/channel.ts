@@ -94,9 +94,8 @@ export class Channel implements Disposable {
     if (this.#loss !== undefined) return
     const content = encodeMessage(message)
     const checksum = crc32(content)
-    const fields = { magic, lengthBytes: content.length, checksum, sequence: this.#sent++ }
-    const headerChecksum = checksumOfHeader(header.encode(fields))
-    const head = header.encode({ ...fields, headerChecksum })
+    const head = header.encode({ magic, lengthBytes: content.length, checksum, sequence: this.#sent++ })
+    header.write(head, { headerChecksum: checksumOfHeader(head) })
     this.#socket.cork()
     this.#socket.write(head)
     this.#socket.write(content)

@@ -1,5 +1,6 @@
-import { imagePageBytes } from '../memory/ram-image.ts'
+import { imagePageBytes, imagePagesOf } from '../memory/ram-image.ts'
 import type { RamSender } from '../memory/ram-transfer.ts'
+import { reasonOf } from '../util/errors.ts'
 import type { Channel, ConnectionLost } from './channel.ts'
 import type { DepartingMachine } from './machines.ts'
 import { decodePages } from './missing-pages.ts'
@@ -59,7 +60,7 @@ export class MemoryRest {
   abandon(reason: unknown): void {
     if (this.#isOver) return
     this.#isOver = true
-    this.#channel?.send({ type: 'lost', reason: String(reason instanceof Error ? reason.message : reason) })
+    this.#channel?.send({ type: 'lost', reason: reasonOf(reason) })
     this.#end.reject(reason)
   }
 
@@ -92,7 +93,7 @@ export class MemoryRest {
     const answer = await channel.receive()
     if (answer.type === 'complete') return this.complete()
     if (answer.type !== 'missing') throw new TypeError('it says something else')
-    const pages = this.#machine.ram.ranges.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0) / imagePageBytes
+    const pages = imagePagesOf(this.#machine.ram.ranges)
     const missing = decodePages(answer.pages, pages)
     const never = new AbortController().signal
     const sockets = await this.#link.openMemory(never)
