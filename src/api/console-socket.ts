@@ -50,11 +50,9 @@ function join(vmm: Vmm, webSocket: WebSocket, owner: ChardevOwner | undefined): 
   let isWanted = false
   let joined: JoinedConsole | undefined
   const handOn = () => {
-    for (
-      let bytes = isWanted ? typed.take() : undefined;
-      bytes !== undefined;
-      bytes = isWanted ? typed.take() : undefined
-    ) {
+    while (isWanted) {
+      const bytes = typed.take()
+      if (bytes === undefined) break
       joined?.write(bytes)
     }
     // A connection that is not read would not be seen to end, either: only what cannot be kept waits there.

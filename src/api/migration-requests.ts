@@ -62,7 +62,6 @@ export interface SendRequest {
   readonly waits: boolean
 }
 
-/** Throws ERR_NOT_SUPPORTED. */
 export function sendRequest(body: z.output<typeof sendMigrationSchema>): SendRequest {
   const { destination_url, preserve_source, timeout_strategy, timeout_s, resolve_timeout_s } = body
   return {

@@ -1,9 +1,10 @@
 import { readdirSync } from 'node:fs'
 import type { Command, Option } from 'commander'
+import { nameOf } from '../vmm/registry.native.ts'
 import { remoteCommands } from './commands.ts'
 import { machineFlags, programFlags } from './flags.ts'
 import { consoleDevices } from './local-commands.ts'
-import { listedMachines, nameOf } from './machines.ts'
+import { listedMachines } from './machines.ts'
 import { invalid, type OptionKeys } from './options.ts'
 
 export const shells = ['bash', 'zsh', 'fish'] as const

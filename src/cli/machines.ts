@@ -1,6 +1,6 @@
 import { resolve } from 'node:path'
 import { TsvmmError } from '../util/errors.ts'
-import { type MachineEntry, registeredMachines, runtimeDirectory } from '../vmm/registry.native.ts'
+import { type MachineEntry, nameOf, registeredMachines, runtimeDirectory } from '../vmm/registry.native.ts'
 import type { ChosenLocal } from './local-commands.ts'
 import { pathOf } from './remote.ts'
 
@@ -14,11 +14,6 @@ export interface FoundMachine {
 
 export function listedMachines(): MachineEntry[] {
   return registeredMachines(runtimeDirectory())
-}
-
-/** The number of its process, with that of a clone behind it where there are many. */
-export function nameOf({ pid, clone }: MachineEntry): string {
-  return clone === undefined ? `${pid}` : `${pid}-${clone}`
 }
 
 function asFound(entry: MachineEntry): FoundMachine {

@@ -1,6 +1,6 @@
-import type { MachineEntry } from '../vmm/registry.native.ts'
+import { type MachineEntry, nameOf } from '../vmm/registry.native.ts'
 import type { ChosenLocal } from './local-commands.ts'
-import { listedMachines, nameOf } from './machines.ts'
+import { listedMachines } from './machines.ts'
 import { inBinaryUnits } from './quantities.ts'
 import { table } from './remote-text.ts'
 
@@ -31,14 +31,10 @@ export function describeMachines(machines: readonly MachineEntry[], now: number)
 function uptime(milliseconds: number): string {
   const seconds = Math.max(0, Math.floor(milliseconds / 1000))
   const parts: readonly (readonly [number, string])[] = [
-    ...([
-      [Math.floor(seconds / 86_400), 'd'],
-      [Math.floor(seconds / 3600) % 24, 'h'],
-    ] as const),
-    ...([
-      [Math.floor(seconds / 60) % 60, 'm'],
-      [seconds % 60, 's'],
-    ] as const),
+    [Math.floor(seconds / 86_400), 'd'],
+    [Math.floor(seconds / 3600) % 24, 'h'],
+    [Math.floor(seconds / 60) % 60, 'm'],
+    [seconds % 60, 's'],
   ]
   const first = parts.findIndex(([count]) => count > 0)
   return (first < 0 ? parts.slice(-1) : parts.slice(first, first + 2))

@@ -51,7 +51,12 @@ export function runtimeDirectory(environment: NodeJS.ProcessEnv = process.env): 
   return XDG_RUNTIME_DIR ? join(XDG_RUNTIME_DIR, 'tsvmm') : undefined
 }
 
-const nameOf = ({ pid, clone }: MachineEntry) => (clone === undefined ? `${pid}.json` : `${pid}-${clone}.json`)
+/** The number of its process, with that of a clone behind it where there are many. */
+export function nameOf({ pid, clone }: MachineEntry): string {
+  return clone === undefined ? `${pid}` : `${pid}-${clone}`
+}
+
+const fileOf = (entry: MachineEntry) => `${nameOf(entry)}.json`
 
 /** An entry, for as long as its machine is there. */
 export class Registration implements Disposable {
@@ -66,7 +71,7 @@ export class Registration implements Disposable {
     const { uid } = lstatSync(directory)
     if (uid !== process.getuid?.()) throw new Error(`${directory} belongs to somebody else`)
     this.#directory = directory
-    this.#path = join(directory, nameOf(entry))
+    this.#path = join(directory, fileOf(entry))
     this.update(entry)
   }
 
@@ -74,7 +79,7 @@ export class Registration implements Disposable {
   update(entry: MachineEntry): void {
     const written = JSON.stringify(entry)
     if (written === this.#written) return
-    const temporary = join(this.#directory, `.${nameOf(entry)}`)
+    const temporary = join(this.#directory, `.${fileOf(entry)}`)
     const { O_RDWR, O_CREAT, O_TRUNC, O_NOFOLLOW } = constants
     const fd = openSync(temporary, O_RDWR | O_CREAT | O_TRUNC | O_NOFOLLOW, 0o600)
     try {
