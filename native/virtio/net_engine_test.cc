@@ -362,13 +362,13 @@ TEST_F(NetEngineTest, ReceivesWhatItsLimiterAllowsFromAllPairsTogether) {
     for (int number = 0; number < 8; ++number) rx->add({{kData, 1514, true}});
   }
   start({rx0.vring(0), rx1.vring(2)}, kMergeable);
-  // The wires of this engine are the last two. A pair that has looked may still take one.
+  // The wires of this engine are the last two.
   for (int number = 0; number < 8; ++number) put(frame(60, 'r'), 1);
   while (rx0.used_index() < 3) std::this_thread::yield();
   for (int number = 0; number < 8; ++number) put(frame(60, 'r'), 2);
   std::this_thread::sleep_for(std::chrono::milliseconds(30));
   EXPECT_EQ(rx0.used_index(), 3);
-  EXPECT_EQ(rx1.used_index(), 0);
+  EXPECT_LE(rx1.used_index(), 1) << "a pair that had asked its limiter before the other took what it allows";
 }
 
 TEST_F(NetEngineTest, WakesWhenItsLimiterLetsItGoOn) {
