@@ -123,14 +123,16 @@ test('what is no option of a transfer is said', t => {
 test('who greets is let in, over the network, too', async t => {
   const greetings: string[] = []
   const come = Promise.withResolvers<Socket>()
+  // This process's own: on a common one somebody else may listen at the port once it is free.
+  const host = `127.${process.pid >> 16}.${(process.pid >> 8) & 0xff}.${process.pid & 0xff || 1}`
   const keeper = new (addon().Doorkeeper)({
-    ...{ address: { host: '127.0.0.1', port: 0 }, greetingBytes: 5, patienceMs },
+    ...{ address: { host, port: 0 }, greetingBytes: 5, patienceMs },
     onConnection: (fd, greeting) => {
       greetings.push(Buffer.from(greeting).toString())
       come.resolve(new Socket({ fd }))
     },
   })
-  const fd = await new (addon().Dial)({ host: '127.0.0.1', port: keeper.port }, patienceMs).socket()
+  const fd = await new (addon().Dial)({ host, port: keeper.port }, patienceMs).socket()
   const client = new Socket({ fd })
   client.write('hello, world')
   const server = await come.promise
@@ -141,7 +143,7 @@ test('who greets is let in, over the network, too', async t => {
   t.is(String((await once(client, 'data'))[0]), 'bye')
   client.destroy()
   keeper.close()
-  await t.throwsAsync(new (addon().Dial)({ host: '127.0.0.1', port: keeper.port }, patienceMs).socket(), {
+  await t.throwsAsync(new (addon().Dial)({ host, port: keeper.port }, patienceMs).socket(), {
     code: 'ECONNREFUSED',
   })
 })
