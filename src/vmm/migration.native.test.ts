@@ -405,6 +405,8 @@ test('as long as they do not meet both keep the machine, paused, and a person ca
     const id = progress?.id ?? ''
     await t.throwsAsync(sides.source.vmm.resume(), { code: 'ERR_VM_STATE' })
     await t.throwsAsync(sides.source.vmm.resolveMigration('1234', 'keep'), { code: 'ERR_MIGRATION_UNKNOWN' })
+    // Too late to give it up: it would be lost.
+    sides.destination.vmm.cancelMigration()
     await sides.destination.vmm.resolveMigration(id, decision)
     await sides.source.vmm.resolveMigration(id, decision === 'keep' ? 'discard' : 'keep')
     if (decision === 'keep') {

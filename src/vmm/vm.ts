@@ -128,9 +128,10 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
 
   /**
    * Waits at an address, `tcp:HOST:PORT` or `unix:/PATH`, for a machine from another host, and makes it: running, or paused where
-   * it was. Throws ERR_MIGRATION where nothing comes of it; nothing is left open then.
+   * it was. The signal gives up the wait: one that may be here already, and has left the other host, goes on whatever it says.
+   * Throws ERR_MIGRATION where nothing comes of it; nothing is left open then.
    */
-  static receiveMigration(url: string, options: ArrivalOptions & VmOptions = {}): Promise<Vm> {
+  static receiveMigration(url: string, options: ArrivalOptions & Pick<VmOptions, 'kvmPath'> = {}): Promise<Vm> {
     return Vm.receiveWith(buildMachine, url, options)
   }
 
@@ -138,7 +139,7 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
   static async receiveWith(
     build: MachineBuilder,
     url: string,
-    options: ArrivalOptions & VmOptions & { readonly onVm?: (vm: Vm) => void } = {},
+    options: ArrivalOptions & Pick<VmOptions, 'kvmPath'> & { readonly onVm?: (vm: Vm) => void } = {},
   ): Promise<Vm> {
     const { receiveMachine } = await import('./arrival.ts')
     const { kvmPath, onVm } = options
@@ -148,7 +149,6 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
       onVm?.(vm)
       return { vm, ...vm.#relocation.arriving(() => vm.close()) }
     })
-    arrived.vm.#stopOnAbort(options.signal)
     return arrived.vm
   }
 
