@@ -37,13 +37,24 @@ LateMemory::LateMemory(Options options, std::shared_ptr<LazyMemory> memory, Even
 Result<std::unique_ptr<LateMemory>> LateMemory::start(Options options) {
   auto kick = EventFd::create();
   if (!kick) return kick.failure();
-  auto memory = LazyMemory::create(options.memory, options.missing);
-  if (!memory) return memory.failure();
-  std::unique_ptr<LateMemory> late(
-      new LateMemory(std::move(options), std::move(memory).value(), std::move(kick).value()));
-  auto thread = Thread::start({"late-memory"}, [&each = *late] { each.watch(); });
-  if (!thread) return thread.failure();
-  late->watcher_.emplace(std::move(thread).value());
+  std::unique_ptr<LateMemory> late;
+  auto* receiver = options.receiver;
+  const auto watch = [&]() -> Result<MemoryReceiver::Late> {
+    auto memory = LazyMemory::create(options.memory, options.missing);
+    if (!memory) return memory.failure();
+    late.reset(new LateMemory(std::move(options), std::move(memory).value(), std::move(kick).value()));
+    auto thread = Thread::start({"late-memory"}, [&each = *late] { each.watch(); });
+    if (!thread) return thread.failure();
+    late->watcher_.emplace(std::move(thread).value());
+    return late->reception();
+  };
+  if (receiver == nullptr) {
+    if (auto watched = watch(); !watched) return watched.failure();
+    return late;
+  }
+  if (auto turned = receiver->turn_late(watch); !turned) return turned.failure();
+  // Where nothing was missing, nothing comes.
+  late->completion_->note(*late->memory_);
   return late;
 }
 
@@ -65,10 +76,8 @@ LateMemory::~LateMemory() {
   memory_->close();
 }
 
-void LateMemory::feed(MemoryReceiver& receiver) {
-  receiver.settle_into(memory_, [memory = memory_, completion = completion_] { completion->note(*memory); });
-  // Where nothing was missing, nothing comes.
-  completion_->note(*memory_);
+MemoryReceiver::Late LateMemory::reception() const {
+  return {.memory = memory_, .on_settled = [memory = memory_, completion = completion_] { completion->note(*memory); }};
 }
 
 Result<> LateMemory::ask_at(UniqueFd socket, std::chrono::milliseconds stall,

@@ -27,20 +27,22 @@ class LateMemory {
   struct Options {
     std::shared_ptr<const RamMap> memory = {};
     PageBitmap missing = {};
-    // Everything is there; once, from another thread, or from feed(). Nobody waits any more.
+    // What received the memory so far: what comes there is for it from now on, as long as that lives.
+    MemoryReceiver* receiver = nullptr;
+    // Everything is there; once, from another thread, or from start(). Nobody waits any more.
     std::function<void()> on_complete = {};
     // While the source cannot be asked this thread is given zeroes: it is the one that makes connections.
     int owner_thread = 0;
   };
-  // The memory stands still, and nothing is received into it. Fails as LazyMemory::create() does.
+  // The memory stands still. Fails as LazyMemory::create() does.
   static Result<std::unique_ptr<LateMemory>> start(Options options);
   // Whatever is missing is zero from then on.
   ~LateMemory();
   LateMemory(const LateMemory&) = delete;
   LateMemory& operator=(const LateMemory&) = delete;
 
-  // What comes over these connections is for it, too, as long as the receiver lives.
-  void feed(MemoryReceiver& receiver);
+  // For a receiver over new connections, which comes instead of the one before.
+  MemoryReceiver::Late reception() const;
   // Over this one the source is asked, instead of the one before. It fails with ETIMEDOUT where somebody waits and no
   // memory has come from anywhere for `stall`; 0: never. `on_failure` is called once at most, from another thread; not
   // any more once another connection has taken its place.

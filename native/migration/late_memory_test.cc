@@ -45,14 +45,16 @@ class LateMemoryTest : public PageServerFixture {
   void start_late() {
     auto started = LateMemory::start({.memory = ram_.map,
                                       .missing = missing_,
+                                      .receiver = receiver_.get(),
                                       .on_complete = [this] { complete_.set_value(); },
                                       .owner_thread = gettid()});
     ASSERT_TRUE(started) << started.failure().operation;
     late_ = std::move(started).value();
   }
 
+  enum class Push { kLater, kBeforeItIsReceived };
   // New connections between both sides; the source knows what is missing.
-  void connect() {
+  void connect(Push push = Push::kLater) {
     sender_.reset();
     receiver_.reset();
     MemorySender::Options sending{.memory = source_ram_.map};
@@ -64,12 +66,16 @@ class LateMemoryTest : public PageServerFixture {
     }
     receiving.on_pass = [](uint64_t) {};
     receiving.on_failure = [](const Failure&) {};
-    receiver_ = MemoryReceiver::start(std::move(receiving)).value();
-    late_->feed(*receiver_);
+    receiving.late = late_->reception();
     sender_ = MemorySender::create(std::move(sending)).value();
     rest_ = std::make_shared<RestPages>(late_->missing());
     auto [one, other] = testing::socket_pair();
     ASSERT_TRUE(sender_->answer(std::move(one), kPatience, rest_));
+    if (push == Push::kBeforeItIsReceived) {
+      this->push();
+      std::this_thread::sleep_for(10ms);
+    }
+    receiver_ = MemoryReceiver::start(std::move(receiving)).value();
     ASSERT_TRUE(late_->ask_at(std::move(other), kPatience, [this](const Failure&) { ++broken_lines_; }));
   }
 
@@ -128,6 +134,45 @@ TEST_P(LateMemoryTest, TheRestComesMeanwhile) {
   EXPECT_TRUE(reader.get());
   EXPECT_TRUE(all_as_saved());
   EXPECT_EQ(late_->missing_pages(), 0u);
+}
+
+// A receiver that wrote that into memory as it is would wait for itself.
+TEST_P(LateMemoryTest, WhatIsThereBeforeSomebodyReceivesItIsForItToo) {
+  start_late();
+  for (int time = 0; time < 20; ++time) {
+    connect(Push::kBeforeItIsReceived);
+    receiver_.reset();
+  }
+  connect(Push::kBeforeItIsReceived);
+  EXPECT_TRUE(is_complete());
+  EXPECT_TRUE(all_as_saved());
+}
+
+// Nobody's business, but nobody is to hang for it.
+TEST_P(LateMemoryTest, WhatComesWhileMemoryBecomesLateIsForItToo) {
+  for (int time = 0; time < 20; ++time) {
+    late_.reset();
+    sender_.reset();
+    receiver_.reset();
+    auto [one, other] = testing::socket_pair();
+    MemorySender::Options sending{.memory = source_ram_.map};
+    sending.sockets.push_back(std::move(one));
+    MemoryReceiver::Options receiving{.memory = ram_.map};
+    receiving.sockets.push_back(std::move(other));
+    receiving.on_pass = [](uint64_t) {};
+    receiving.on_failure = [](const Failure&) {};
+    receiver_ = MemoryReceiver::start(std::move(receiving)).value();
+    sender_ = MemorySender::create(std::move(sending)).value();
+    ASSERT_TRUE(sender_->send(Pass::kFirst, PageBitmap::all(FakeRam::kPages), [](const Result<>&) {}));
+    std::this_thread::sleep_for(std::chrono::microseconds(200 * time));
+    auto started = LateMemory::start({.memory = ram_.map,
+                                      .missing = missing_,
+                                      .receiver = receiver_.get(),
+                                      .on_complete = [] {},
+                                      .owner_thread = gettid()});
+    ASSERT_TRUE(started) << started.failure().operation;
+    late_ = std::move(started).value();
+  }
 }
 
 TEST_P(LateMemoryTest, WhatIsThereAlreadyStays) {

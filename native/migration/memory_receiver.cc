@@ -6,7 +6,8 @@
 
 namespace tsvmm {
 
-MemoryReceiver::MemoryReceiver(Options options) : options_(std::move(options)), space_(options_.memory) {}
+MemoryReceiver::MemoryReceiver(Options options)
+    : options_(std::move(options)), space_(options_.memory), late_(std::move(options_.late)) {}
 
 Result<std::unique_ptr<MemoryReceiver>> MemoryReceiver::start(Options options) {
   std::unique_ptr<MemoryReceiver> receiver(new MemoryReceiver(std::move(options)));
@@ -37,14 +38,12 @@ MemoryReceiver::~MemoryReceiver() {
   threads_.clear();
 }
 
-void MemoryReceiver::settle_into(std::shared_ptr<LazyMemory> memory, std::function<void()> on_settled) {
-  std::lock_guard lock(mutex_);
-  late_ = std::make_shared<const Late>(Late{std::move(memory), std::move(on_settled)});
-}
-
-std::shared_ptr<const MemoryReceiver::Late> MemoryReceiver::late() const {
-  std::lock_guard lock(mutex_);
-  return late_;
+Result<> MemoryReceiver::turn_late(const std::function<Result<Late>()>& watch) {
+  std::lock_guard lock(late_mutex_);
+  auto late = watch();
+  if (!late) return late.failure();
+  late_ = std::move(late).value();
+  return Unit{};
 }
 
 void MemoryReceiver::run(Connection& connection) {
@@ -68,16 +67,18 @@ Result<> MemoryReceiver::receive(Connection& connection) {
 Result<> MemoryReceiver::place(Connection& connection, uint64_t span, const PagesFrame& frame) {
   bytes_received_ += FrameWriter::frame_bytes(frame.contents.size());
   pages_received_ += count(frame.data | frame.zero);
-  const auto late = this->late();
-  if (late && frame.is_delta()) return Failure{EBADMSG, "changes of pages that are not there"};
   const auto pages = connection.decoder.decode(frame);
   if (!pages) return pages.failure();
-  if (!late) {
-    copy(span, frame, pages.value());
-    return Unit{};
+  {
+    const std::shared_lock lock(late_mutex_);
+    if (!late_) {
+      copy(span, frame, pages.value());
+      return Unit{};
+    }
   }
-  auto settled = connection.settler.settle(*late->memory, span, frame, pages.value());
-  late->on_settled();
+  if (frame.is_delta()) return Failure{EBADMSG, "changes of pages that are not there"};
+  auto settled = connection.settler.settle(*late_->memory, span, frame, pages.value());
+  late_->on_settled();
   return settled;
 }
 

@@ -6,6 +6,8 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
+#include <shared_mutex>
 #include <string>
 #include <vector>
 
@@ -25,24 +27,32 @@ namespace tsvmm {
 // All methods belong to the owner.
 class MemoryReceiver {
  public:
+  // Memory that is watched, for which comes what comes. Changes of pages are refused then.
+  struct Late {
+    std::shared_ptr<LazyMemory> memory;
+    // Called by the receiver's threads after each frame.
+    std::function<void()> on_settled;
+  };
   struct Options {
     std::shared_ptr<const RamMap> memory = {};
     std::vector<UniqueFd> sockets = {};
+    // From the first frame on; else what comes is written into memory as it is.
+    std::optional<Late> late = {};
     std::chrono::milliseconds stall{0};
     // Both are called from the receiver's threads. All connections are through with a pass:
     std::function<void(uint64_t pass)> on_pass = {};
     // Once: nothing more is received. A connection that ends between two frames is a failure, too (ECONNRESET).
     std::function<void(const Failure& failure)> on_failure = {};
   };
-  // EINVAL without RAM or sockets. Nobody else uses the memory until settle_into() or the end.
+  // EINVAL without RAM or sockets. Nobody else uses the memory until turn_late() or the end.
   static Result<std::unique_ptr<MemoryReceiver>> start(Options options);
   ~MemoryReceiver();
   MemoryReceiver(const MemoryReceiver&) = delete;
   MemoryReceiver& operator=(const MemoryReceiver&) = delete;
 
-  // Between two passes: what comes from now on is for `memory`. Changes of pages are refused then. `on_settled` is
-  // called by the receiver's threads after each frame.
-  void settle_into(std::shared_ptr<LazyMemory> memory, std::function<void()> on_settled);
+  // What comes from now on is for what `watch` makes. No thread writes into memory that is watched: it would wait for
+  // itself, and undo what the guest has written.
+  Result<> turn_late(const std::function<Result<Late>()>& watch);
 
   uint64_t bytes_received() const { return bytes_received_; }
   uint64_t pages_received() const { return pages_received_; }
@@ -65,11 +75,6 @@ class MemoryReceiver {
   Result<> place(Connection& connection, uint64_t span, const PagesFrame& frame);
   void copy(uint64_t span, const PagesFrame& frame, std::span<const std::byte> pages) const;
   Result<> end_pass(Connection& connection, uint64_t pass);
-  struct Late {
-    std::shared_ptr<LazyMemory> memory;
-    std::function<void()> on_settled;
-  };
-  std::shared_ptr<const Late> late() const;
 
   Options options_;
   const ImageSpace space_;
@@ -78,8 +83,10 @@ class MemoryReceiver {
   std::atomic<uint64_t> bytes_received_ = 0;
   std::atomic<uint64_t> pages_received_ = 0;
   std::atomic<bool> has_failed_ = false;
-  mutable std::mutex mutex_;
-  std::shared_ptr<const Late> late_;  // under mutex_
+  std::mutex mutex_;
+  // Shared by whoever writes into memory as it is.
+  std::shared_mutex late_mutex_;
+  std::optional<Late> late_;  // under late_mutex_; once there it stays
   std::vector<Thread> threads_;
 };
 

@@ -11,6 +11,7 @@ struct AddonData {
   Napi::FunctionReference guest_memory;
   Napi::FunctionReference memory_image;
   Napi::FunctionReference memory_receiver;
+  Napi::FunctionReference late_memory;
   Napi::FunctionReference disk_image;
   Napi::FunctionReference rate_limiter;
   Napi::FunctionReference vm;

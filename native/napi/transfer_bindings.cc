@@ -218,6 +218,12 @@ bool MemoryReceiverBinding::start(Napi::Object options) {
   options_of.on_failure = [this](const Failure& failure) {
     events_->push([this, failure](Napi::Env now) { call("onFailure", make_failure(now, failure).Value()); });
   };
+  if (const Napi::Value late = options.Get("late"); !late.IsUndefined()) {
+    const auto* binding = unwrap<LateMemoryBinding>(late, addon_data(env).late_memory, "late");
+    if (binding == nullptr) return false;
+    if (binding->late() == nullptr) return throw_closed(env, "late"), false;
+    options_of.late = binding->late()->reception();
+  }
   auto started = MemoryReceiver::start(std::move(options_of));
   if (!started) return throw_failure(env, started.failure()), false;
   receiver_ = std::move(started).value();
@@ -249,11 +255,13 @@ void MemoryReceiverBinding::shut_down() {
 
 void LateMemoryBinding::define(Napi::Env env, Napi::Object exports) {
   using Self = LateMemoryBinding;
-  exports.Set("LateMemory",
-              DefineClass(env, "LateMemory",
-                          {InstanceMethod<&Self::feed>("feed"), InstanceMethod<&Self::ask_at>("askAt"),
-                           InstanceMethod<&Self::missing>("missing"), InstanceMethod<&Self::counters>("counters"),
-                           InstanceMethod<&Self::abandon>("abandon"), InstanceMethod<&Self::close>("close")}));
+  const auto constructor =
+      DefineClass(env, "LateMemory",
+                  {InstanceMethod<&Self::ask_at>("askAt"), InstanceMethod<&Self::missing>("missing"),
+                   InstanceMethod<&Self::counters>("counters"), InstanceMethod<&Self::abandon>("abandon"),
+                   InstanceMethod<&Self::close>("close")});
+  addon_data(env).late_memory = Napi::Persistent(constructor);
+  exports.Set("LateMemory", constructor);
 }
 
 LateMemoryBinding::LateMemoryBinding(const Napi::CallbackInfo& info) : ObjectWrap(info) {
@@ -279,9 +287,17 @@ bool LateMemoryBinding::start(Napi::Object options) {
   }
   auto missing = read_page_bitmap(options.Get("missing"), "missing", ImageSpace(memory->map()).pages());
   if (!missing) return false;
+  MemoryReceiver* receiver = nullptr;
+  if (const Napi::Value value = options.Get("receiver"); !value.IsUndefined()) {
+    const auto* binding = unwrap<MemoryReceiverBinding>(value, addon_data(env).memory_receiver, "receiver");
+    if (binding == nullptr) return false;
+    receiver = binding->receiver();
+    if (receiver == nullptr) return throw_closed(env, "receiver"), false;
+  }
   auto started =
       LateMemory::start({.memory = memory->map(),
                          .missing = std::move(*missing),
+                         .receiver = receiver,
                          .on_complete = [this] { events_->push([this](Napi::Env) { call("onComplete", {}); }); },
                          .owner_thread = gettid()});
   if (!started) return throw_failure(env, started.failure()), false;
@@ -292,15 +308,6 @@ bool LateMemoryBinding::start(Napi::Object options) {
 void LateMemoryBinding::call(const char* name, std::initializer_list<napi_value> arguments) {
   const auto target = callbacks_.Value();
   target.Get(name).As<Napi::Function>().Call(target, arguments);
-}
-
-void LateMemoryBinding::feed(const Napi::CallbackInfo& info) {
-  const auto env = info.Env();
-  if (!late_) return throw_closed(env, "LateMemory");
-  const auto* binding = unwrap<MemoryReceiverBinding>(info[0], addon_data(env).memory_receiver, "receiver");
-  if (binding == nullptr) return;
-  if (binding->receiver() == nullptr) return throw_closed(env, "receiver");
-  late_->feed(*binding->receiver());
 }
 
 void LateMemoryBinding::ask_at(const Napi::CallbackInfo& info) {

@@ -72,8 +72,10 @@ class LateMemoryBinding : public Napi::ObjectWrap<LateMemoryBinding> {
   LateMemoryBinding(const LateMemoryBinding&) = delete;
   LateMemoryBinding& operator=(const LateMemoryBinding&) = delete;
 
+  // nullptr once closed.
+  LateMemory* late() const { return late_.get(); }
+
  private:
-  void feed(const Napi::CallbackInfo& info);
   void ask_at(const Napi::CallbackInfo& info);
   Napi::Value missing(const Napi::CallbackInfo& info);
   Napi::Value counters(const Napi::CallbackInfo& info);

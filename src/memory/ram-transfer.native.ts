@@ -30,7 +30,7 @@ export function createLateRam(memory: MappedMemory, options: LateRamOptions, hal
     throw new TsvmmError('ERR_MEMORY', { reason }, { cause })
   }
   return {
-    feed: receiver => native.feed(receiver),
+    createReceiver: its => new (addon().MemoryReceiver)({ memory: memory.native, late: native, ...its }),
     askAt: (fd, stallMs) => native.askAt(fd, stallMs),
     missing: () => native.missing(),
     abandon: () => {

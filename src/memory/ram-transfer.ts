@@ -61,6 +61,8 @@ export interface RamReceiver {
 export interface LateRamOptions {
   /** What has not arrived: what there is of it is thrown away. */
   readonly missing: Uint8Array
+  /** What has received the memory so far: what comes there is for it from now on. */
+  readonly receiver?: RamReceiver
   /** All of it has arrived; once. */
   onComplete(): void
   /** Nobody answers over this connection any more. */
@@ -69,8 +71,8 @@ export interface LateRamOptions {
 
 /** RAM of a machine that goes on before all of it is there: whoever touches a missing page waits for it. */
 export interface LateRam {
-  /** What comes there is for it. */
-  feed(receiver: RamReceiver): void
+  /** Over new connections: what comes there is for it. */
+  createReceiver(options: RamReceiverOptions): RamReceiver
   /** Where missing pages are asked for from now on; the descriptor is its own. */
   askAt(fd: number, stallMs: number): void
   /** What has not arrived. */

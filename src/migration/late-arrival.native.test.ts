@@ -11,7 +11,7 @@ const ranges = [{ guestAddress: 0, sizeBytes: 64 * 4096 }]
 const receiver: RamReceiver = { counters: () => ({ bytesReceived: 0, pagesReceived: 0 }), close: () => {} }
 
 function arrival(createLate: MachineRam['createLate'], faults: number) {
-  const ram = { ranges, createLate, createReceiver: () => receiver }
+  const ram = { ranges, createLate }
   const missing = encodePages(new Uint8Array(8))
   return new LateArrival({
     ...{ ram, receiver, faults, missing, peerTimeoutMs: 1 },
@@ -23,7 +23,7 @@ function arrival(createLate: MachineRam['createLate'], faults: number) {
 test('memory that nobody can be asked for is given up at once', t => {
   const steps: string[] = []
   const late: LateRam = {
-    feed: () => steps.push('feed'),
+    createReceiver: () => receiver,
     askAt: () => {
       throw new Error('no thread')
     },
@@ -32,7 +32,7 @@ test('memory that nobody can be asked for is given up at once', t => {
     close: () => steps.push('close'),
   }
   t.throws(() => arrival(() => late, -1), { message: 'no thread' })
-  t.deepEqual(steps, ['feed', 'close'])
+  t.deepEqual(steps, ['close'])
 })
 
 test('where memory cannot come later nothing is left open', async t => {

@@ -8,7 +8,7 @@ import { decodePages, encodePages } from './missing-pages.ts'
 import { type Reception, unlessLost } from './reception.ts'
 
 export interface LateArrivalOptions {
-  readonly ram: Pick<MachineRam, 'ranges' | 'createLate' | 'createReceiver'>
+  readonly ram: Pick<MachineRam, 'ranges' | 'createLate'>
   /** As `state` has it. */
   readonly missing: Uint8Array
   /** What has received the memory so far, and goes on with the rest. */
@@ -36,7 +36,7 @@ export class LateArrival {
     this.#receiver = receiver
     try {
       this.#late = ram.createLate({
-        missing: decodePages(missing, imagePagesOf(ram.ranges)),
+        ...{ missing: decodePages(missing, imagePagesOf(ram.ranges)), receiver },
         onComplete: () => {
           this.#isComplete = true
           this.close()
@@ -49,7 +49,6 @@ export class LateArrival {
       throw error
     }
     try {
-      this.#late.feed(receiver)
       this.#late.askAt(faults, peerTimeoutMs)
     } catch (error) {
       this.#late.close()
@@ -64,16 +63,15 @@ export class LateArrival {
   /** The source has come back and makes new connections. Throws ConnectionLost where it goes again. */
   async resume(channel: Channel, reception: Reception, connections: number): Promise<void> {
     this.#receiver.close()
-    const { ram, peerTimeoutMs } = this.#options
+    const { peerTimeoutMs } = this.#options
     const sockets = reception.sockets(connections, true)
     channel.send({ type: 'missing', pages: encodePages(this.#late.missing()) })
     const come = await unlessLost(sockets, channel)
-    this.#receiver = ram.createReceiver({
+    this.#receiver = this.#late.createReceiver({
       ...{ sockets: come.memory, stallMs: 0 },
       onPass: () => {},
       onFailure: () => channel.close(),
     })
-    this.#late.feed(this.#receiver)
     if (come.faults !== undefined) this.#late.askAt(come.faults, peerTimeoutMs)
   }
 

@@ -170,14 +170,13 @@ test('what has not arrived comes when it is asked for, and the rest by itself', 
   const sender = new (addon().MemorySender)({ memory: from, sockets: sending })
   const complete = Promise.withResolvers<void>()
   const late = new (addon().LateMemory)({
-    ...{ memory: to, missing: allPages, onComplete: complete.resolve },
+    ...{ memory: to, missing: allPages, receiver, onComplete: complete.resolve },
     onFailure: error => t.fail(error.message),
   })
   t.deepEqual(
     late.missing(),
     Uint8Array.from([...allPages, ...new Uint8Array(late.missing().length - allPages.length)]),
   )
-  late.feed(receiver)
   t.throws(() => void sender.sendRest(), { code: 'EINVAL' })
   sender.answer(asked.sending, patienceMs, late.missing())
   late.askAt(asked.receiving, patienceMs)

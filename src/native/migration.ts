@@ -94,6 +94,8 @@ export interface MemoryReceiverOptions extends TransferOptions {
   onPass(pass: number): void
   /** Nothing more is received; once. EBADMSG: what came is not what a sender writes. */
   onFailure(error: Error): void
+  /** What comes is for it. */
+  readonly late?: NativeLateMemory
 }
 
 /** Writes what comes into memory that is zero and that nobody else uses, or is for a NativeLateMemory. */
@@ -106,6 +108,8 @@ export interface LateMemoryOptions {
   readonly memory: NativeGuestMemory
   /** A bit a page: what is there of them is thrown away. */
   readonly missing: Uint8Array
+  /** What comes to this one, which has received the memory so far, is for it from now on. */
+  readonly receiver?: NativeMemoryReceiver
   /** Everything is there; once. */
   onComplete(): void
   /** Nobody can be asked over this connection any more. */
@@ -118,8 +122,6 @@ export interface LateMemoryOptions {
  * memory. Its owner closes it.
  */
 export interface NativeLateMemory {
-  /** What comes to this receiver is for it. */
-  feed(receiver: NativeMemoryReceiver): void
   /** Where pages are asked for from now on. */
   askAt(fd: number, stallMs: number): void
   /** As in the options. */

@@ -461,10 +461,13 @@ class FakeLateRam implements LateRam {
 
   constructor(options: LateRamOptions) {
     this.#options = options
+    if (options.receiver instanceof FakeRamReceiver) options.receiver.onRest = options.onComplete
   }
 
-  feed(receiver: RamReceiver): void {
-    if (receiver instanceof FakeRamReceiver) receiver.onRest = () => this.#options.onComplete()
+  createReceiver(options: RamReceiverOptions): RamReceiver {
+    const receiver = new FakeRamReceiver(options)
+    receiver.onRest = this.#options.onComplete
+    return receiver
   }
 
   askAt(fd: number): void {
