@@ -4,6 +4,7 @@ import { basename } from 'node:path'
 import { parseArgs } from 'node:util'
 import { execa } from 'execa'
 import { labBytes } from './lib/lab/machine.ts'
+import { standingOf } from './lib/stalled.ts'
 import { type Counts, countGoogleTest, countTap, noCounts, sum } from './lib/test-counts.ts'
 import { canVirtualize } from './lib/virtualization.ts'
 import { lint } from './lint.ts'
@@ -23,6 +24,10 @@ interface Stage {
   run(): Promise<Counts>
 }
 
+/** Longer than any test may take without a word. */
+const stalledMs = 20 * 60_000
+
+/** A runner that hangs when its tests are over would take all the time there is, and nobody would know where. */
 async function tap(command: string, args: readonly string[]): Promise<Counts> {
   const child = execa(command, args, {
     reject: false,
@@ -31,8 +36,14 @@ async function tap(command: string, args: readonly string[]): Promise<Counts> {
     stderr: 'inherit',
     buffer: true,
   })
-  child.stdout?.pipe(process.stdout, { end: false })
+  child.stdout.pipe(process.stdout, { end: false })
+  const stalled = setTimeout(() => {
+    console.log(`# ${command} says nothing any more:\n${standingOf(child.pid ?? -1).join('\n')}`)
+    child.kill('SIGKILL')
+  }, stalledMs)
+  child.stdout.on('data', () => stalled.refresh())
   const { stdout, exitCode } = await child
+  clearTimeout(stalled)
   return tapCounts(stdout, exitCode)
 }
 
