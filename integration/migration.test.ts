@@ -1,6 +1,7 @@
 import { execFileSync } from 'node:child_process'
 import { setTimeout as delay } from 'node:timers/promises'
 import test, { type ExecutionContext } from 'ava'
+import { CertificateAuthority, tlsDirectory } from '../src/migration/testing/certificates.ts'
 import { ApiClient } from './harness/api-client.ts'
 import { debianKernel, rootDisk } from './harness/artifacts.ts'
 import { happens } from './harness/events.ts'
@@ -21,6 +22,7 @@ const patienceMs = 300_000
 interface Way {
   readonly over: 'tcp' | 'unix'
   readonly send: Readonly<Record<string, unknown>>
+  readonly isSecure?: boolean
   /** All connections end so often when the machine runs at the other side already and waits for its memory. */
   readonly cuts?: number
 }
@@ -30,6 +32,7 @@ const ways: readonly Way[] = [
   { over: 'unix', send: { connections: 1, preserve_source: true } },
   { over: 'tcp', send: { connections: 2, memory_mode: 'Postcopy', bandwidth: 4 * 1024 ** 2 }, cuts: 3 },
   { over: 'unix', send: { local: true } },
+  { over: 'tcp', send: { connections: 4 }, isSecure: true },
 ]
 
 for (const { moves, vcpus, when } of [
@@ -40,7 +43,7 @@ for (const { moves, vcpus, when } of [
   test.serial(
     `${when}a machine at work with ${vcpus} vCPUs and a connection moves ${moves} times between two hosts`,
     async t => {
-      t.timeout(60 * 60_000)
+      t.timeout(90 * 60_000)
       using workspace = new Workspace()
       await using hosts = await Hosts.create('tsvmv', 204)
       await using dialogue = await TcpDialogue.listen(hosts.address)
@@ -77,6 +80,8 @@ class Journey implements AsyncDisposable {
   readonly #workspace: Workspace
   readonly #hosts: Hosts
   readonly #processes = new AsyncDisposableStack()
+  /** What both hosts show each other. */
+  readonly #tls: string
   vm: TsvmmProcess
   #moves = 0
   #host: Host
@@ -85,6 +90,8 @@ class Journey implements AsyncDisposable {
     this.#workspace = workspace
     this.#hosts = hosts
     this.#host = hosts.hosts[0]
+    const names = hosts.hosts.map(({ address }) => `IP:${address}`).join(',')
+    this.#tls = tlsDirectory(workspace.path('tls'), new CertificateAuthority(workspace.path('authority')), { names })
     this.vm = this.#processes.use(vm)
   }
 
@@ -118,7 +125,7 @@ class Journey implements AsyncDisposable {
     }
   }
 
-  async move(t: ExecutionContext, { over, send, cuts = 0 }: Way, what: string): Promise<void> {
+  async move(t: ExecutionContext, { over, send, isSecure = false, cuts = 0 }: Way, what: string): Promise<void> {
     const [source, destination] = [this.#api(this.#moves), this.#api(this.#moves + 1)]
     this.#moves += 1
     // What is handed over stays where it is, with its tap.
@@ -129,11 +136,12 @@ class Journey implements AsyncDisposable {
     const next = this.#processes.use(
       host.run([
         ...['--api-socket', destination.path, '--event-monitor', `path=${events}`],
-        ...['--receive-migration', `${url},peer_timeout_ms=${patienceMs}`],
+        ...['--receive-migration', `${url},peer_timeout_ms=${patienceMs}${isSecure ? `,tls_dir=${this.#tls}` : ''}`],
       ]),
     )
     await happens(events, 'migration-receive-ready')
-    const change = { destination_url: url, peer_timeout_ms: patienceMs, ...send }
+    const security = isSecure ? { tls_dir: this.#tls } : {}
+    const change = { destination_url: url, peer_timeout_ms: patienceMs, ...security, ...send }
     if (cuts === 0) await source.client.change('/vm.send-migration', change)
     else await this.#moveWithCuts(t, { host, change, cuts, source: source.client, destination: destination.client })
     await destination.client.becomes('Running')

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { connect as connectSecurely } from 'node:tls'
 import test, { type ExecutionContext } from 'ava'
 import { parseVmConfig } from '../config/vm-config.ts'
-import { CertificateAuthority, type CertificateOptions } from '../migration/testing/certificates.ts'
+import { CertificateAuthority, tlsDirectory } from '../migration/testing/certificates.ts'
 import type { MigrationOptions } from './departure.ts'
 import { FakeMachines, fakeSpeaker } from './testing/fake-machine.ts'
 import { Vmm } from './vmm.ts'
@@ -53,16 +53,6 @@ function aPlace(t: ExecutionContext): string {
   return place
 }
 
-/** A directory as both sides take it. */
-function directory(path: string, authority: CertificateAuthority, options: CertificateOptions = {}): string {
-  mkdirSync(path)
-  copyFileSync(authority.certificate, join(path, 'ca-cert.pem'))
-  for (const side of ['client', 'server']) {
-    authority.issue(join(path, `${side}-cert.pem`), join(path, `${side}-key.pem`), options)
-  }
-  return path
-}
-
 async function refusalOf(
   events: readonly { readonly event: string; readonly properties?: unknown }[],
 ): Promise<string> {
@@ -76,7 +66,7 @@ async function refusalOf(
 for (const postcopy of ['never', 'at-once'] as const) {
   test(`a machine moves under TLS (postcopy ${postcopy})`, async t => {
     const place = aPlace(t)
-    const tls = directory(join(place, 'tls'), new CertificateAuthority(join(place, 'authority')))
+    const tls = tlsDirectory(join(place, 'tls'), new CertificateAuthority(join(place, 'authority')))
     const { here, there, received, send } = await twoSides(t, { source: tls, destination: tls })
     await send({ postcopy })
     await received
@@ -91,12 +81,12 @@ test('a side that the other one does not accept is refused in one line, and noth
     new CertificateAuthority(join(place, 'authority')),
     new CertificateAuthority(join(place, 'stranger')),
   ]
-  const good = directory(join(place, 'good'), authority)
-  const theirs = directory(join(place, 'theirs'), stranger)
-  const expired = directory(join(place, 'expired'), authority, { hasExpired: true })
-  const elsewhere = directory(join(place, 'elsewhere'), authority, { names: 'DNS:elsewhere.example' })
+  const good = tlsDirectory(join(place, 'good'), authority)
+  const theirs = tlsDirectory(join(place, 'theirs'), stranger)
+  const expired = tlsDirectory(join(place, 'expired'), authority, { hasExpired: true })
+  const elsewhere = tlsDirectory(join(place, 'elsewhere'), authority, { names: 'DNS:elsewhere.example' })
   // Signed by somebody else, but it trusts the destination.
-  const unknown = directory(join(place, 'unknown'), stranger)
+  const unknown = tlsDirectory(join(place, 'unknown'), stranger)
   copyFileSync(authority.certificate, join(unknown, 'ca-cert.pem'))
   const ended = 'TLS: the other side has ended the connection: it may not accept the certificate of this one'
   for (const [source, destination, why, told] of [
@@ -133,7 +123,7 @@ test('a side that the other one does not accept is refused in one line, and noth
 
 test('who has no certificate, or says nothing, holds nobody up', async t => {
   const place = aPlace(t)
-  const tls = directory(join(place, 'tls'), new CertificateAuthority(join(place, 'authority')))
+  const tls = tlsDirectory(join(place, 'tls'), new CertificateAuthority(join(place, 'authority')))
   const { there, url, received, send } = await twoSides(t, { source: tls, destination: tls })
   const port = Number(url.split(':').at(-1))
   const silent = Array.from({ length: 20 }, () => connect(port, '127.0.0.1'))
@@ -150,12 +140,12 @@ test('who has no certificate, or says nothing, holds nobody up', async t => {
 test('what is wrong with the files is said before anything else', async t => {
   const place = aPlace(t)
   const authority = new CertificateAuthority(join(place, 'authority'))
-  const good = directory(join(place, 'good'), authority)
+  const good = tlsDirectory(join(place, 'good'), authority)
   const empty = join(place, 'empty')
   mkdirSync(empty)
-  const mixed = directory(join(place, 'mixed'), authority)
+  const mixed = tlsDirectory(join(place, 'mixed'), authority)
   for (const side of ['client', 'server']) copyFileSync(join(good, `${side}-key.pem`), join(mixed, `${side}-key.pem`))
-  const noise = directory(join(place, 'noise'), authority)
+  const noise = tlsDirectory(join(place, 'noise'), authority)
   for (const side of ['client', 'server']) writeFileSync(join(noise, `${side}-cert.pem`), 'noise')
   for (const [tlsDir, why] of [
     [empty, /^migration: tls_dir: .*empty\/ca-cert\.pem cannot be read: /],

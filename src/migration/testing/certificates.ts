@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process'
-import { mkdirSync, writeFileSync } from 'node:fs'
+import { copyFileSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 
 const newKey = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-noenc'] as const
@@ -62,4 +62,14 @@ export class CertificateAuthority {
   #openssl(...command: readonly string[]): void {
     execFileSync('openssl', command, { cwd: this.#place, stdio: ['ignore', 'ignore', 'pipe'] })
   }
+}
+
+/** A directory as both sides take it for tls_dir. */
+export function tlsDirectory(path: string, authority: CertificateAuthority, options: CertificateOptions = {}): string {
+  mkdirSync(path)
+  copyFileSync(authority.certificate, join(path, 'ca-cert.pem'))
+  for (const side of ['client', 'server']) {
+    authority.issue(join(path, `${side}-cert.pem`), join(path, `${side}-key.pem`), options)
+  }
+  return path
 }
