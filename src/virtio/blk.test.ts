@@ -121,6 +121,11 @@ test('a driver that cannot ask for its data to be safe gets every write through 
   t.is(backend.mode, 0)
   await driver.begin(queues, version1 | blkFeatures.flush)
   t.is(backend.mode, 1, 'the next driver can')
+  await driver.begin(queues, version1 | blkFeatures.configWce)
+  t.is(backend.mode, 0, 'until it says otherwise (§5.2.5.2)')
+  t.is(driver.readConfig(writebackOffset, 1), 0)
+  driver.writeConfig(writebackOffset, 1, 1)
+  t.is(backend.mode, 1)
 })
 
 test('the cache mode outlives a pause and ends with a reset', async t => {

@@ -94,6 +94,8 @@ export class VirtioBlk implements VirtioDevice {
   readonly #options: BlkOptions
   #events: DeviceEvents | undefined
   #state = { isWriteback: true }
+  /** By a driver that is ready, or has written it: its cache mode stays. */
+  #isCacheModeChosen = false
   #sizeBytes: number
   /** What the driver knows of: less where the image has grown since the state was saved, or while nothing runs. */
   #knownBytes: number
@@ -117,14 +119,19 @@ export class VirtioBlk implements VirtioDevice {
     this.#events = events
   }
 
-  /** Without FLUSH a driver cannot ask for its data to be safe, so every write has to be (§5.2.6.2). */
+  /** Without FLUSH a driver cannot ask for its data to be safe, so every write is until it says otherwise (§5.2.5.2, §5.2.6.2). */
   negotiated(features: bigint): void {
-    if ((features & blkFeatures.flush) === 0n && (features & blkFeatures.configWce) === 0n) this.#setWriteback(false)
-    else this.#setWriteback(this.#state.isWriteback)
+    const canFlush = (features & blkFeatures.flush) !== 0n
+    const isChosen = this.#isCacheModeChosen && (features & blkFeatures.configWce) !== 0n
+    this.#isCacheModeChosen = true
+    this.#setWriteback((canFlush || isChosen) && this.#state.isWriteback)
+    this.#events?.configAdjusted()
   }
 
   writeConfig(offset: number, _width: AccessWidth, value: number): void {
-    if (offset === writebackOffset) this.#setWriteback((value & 1) === 1)
+    if (offset !== writebackOffset) return
+    this.#isCacheModeChosen = true
+    this.#setWriteback((value & 1) === 1)
   }
 
   /** A paused machine's driver hears of it when the machine goes on. */
@@ -148,6 +155,7 @@ export class VirtioBlk implements VirtioDevice {
   }
 
   reset(): void {
+    this.#isCacheModeChosen = false
     this.#setWriteback(true)
   }
 
@@ -197,6 +205,8 @@ export class VirtioBlk implements VirtioDevice {
     }
     this.#knownBytes = sizeBytes
     loadLimiter(this.name, this.#limiter, limiter)
+    // Whoever drives it has seen that.
+    this.#isCacheModeChosen = true
     this.#setWriteback(isWriteback)
   }
 
