@@ -269,15 +269,20 @@ test('more pairs than there are, and offloads that are not offered, are refused'
 })
 
 test('a card that has moved is announced by its driver, and by itself', async t => {
-  const { device, driver, command, begin, frames } = aCard()
+  const { device, transport, driver, command, begin, frames } = aCard()
   const acknowledge = () => command(3, 0)
+  // As a machine does.
+  const stopAndGo = async () => {
+    await transport.pause()
+    await device.pause()
+    device.resume()
+    transport.resume()
+  }
   await begin(ctrlVq | netFeatures.guestAnnounce | netFeatures.status)
-  await device.pause()
-  device.resume()
+  await stopAndGo()
   t.deepEqual(frames, [], 'it has not moved')
-  await device.pause()
   device.moved()
-  device.resume()
+  await stopAndGo()
   t.is(driver.readConfig(6, 2), 3)
   t.is(acknowledge(), ok)
   t.is(driver.readConfig(6, 2), 1)
@@ -291,11 +296,31 @@ test('a card that has moved is announced by its driver, and by itself', async t 
   await device.close()
 })
 
+test('a card that arrives is announced by the driver that it had elsewhere', async t => {
+  const [card, other] = [aCard(), aCard()]
+  await card.begin(ctrlVq | netFeatures.guestAnnounce | netFeatures.status)
+  await card.transport.pause()
+  const parts = [card.device.state, card.transport.state, other.device.state, other.transport.state]
+  const [device, transport, itsDevice, itsTransport] = parts.map(state =>
+    state.kind === 'saved' ? state.part : undefined,
+  )
+  await other.transport.pause()
+  itsDevice?.load(device?.save())
+  itsTransport?.load(transport?.save())
+  other.device.moved()
+  other.device.resume()
+  other.transport.resume()
+  t.is(other.driver.readConfig(6, 2), 3)
+  await other.device.close()
+})
+
 test('a driver that knows nothing of announcements is not asked for one', async t => {
-  const { device, driver, command, begin, frames } = aCard()
+  const { device, transport, driver, command, begin, frames } = aCard()
   await begin(ctrlVq)
+  await transport.pause()
   device.moved()
   device.resume()
+  transport.resume()
   t.is(driver.readConfig(6, 2), 1)
   t.is(command(3, 0), error)
   t.is(frames.length, 1)

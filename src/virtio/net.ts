@@ -95,6 +95,8 @@ export class VirtioNet implements VirtioDevice {
   #isClosed = false
   readonly #announcer: Announcer
   #hasMoved = false
+  /** Of a card that has moved, and whose driver is not known yet to know announcements. */
+  #isToBeAnnounced = false
 
   constructor(options: NetOptions) {
     this.#options = options
@@ -129,6 +131,7 @@ export class VirtioNet implements VirtioDevice {
     this.#accepted = features
     this.#options.setGuestOffloads(this.#state.guestOffloads ?? possibleOffloads(features))
     this.#data.setMode(this.#state.activePairs)
+    if (this.#isToBeAnnounced) this.#askForAnnouncement()
   }
 
   writeConfig(): void {}
@@ -144,7 +147,8 @@ export class VirtioNet implements VirtioDevice {
     this.#transmitLimiter?.resume()
     if (!this.#hasMoved) return
     this.#hasMoved = false
-    this.#announce()
+    this.#announcer.begin()
+    this.#isToBeAnnounced = true
   }
 
   moved(): void {
@@ -158,6 +162,7 @@ export class VirtioNet implements VirtioDevice {
   reset(): void {
     this.#state = powerOnState()
     this.#accepted = 0n
+    this.#isToBeAnnounced = false
     this.#showStatus(linkUp)
   }
 
@@ -207,8 +212,8 @@ export class VirtioNet implements VirtioDevice {
   }
 
   /** Of a guest that is asked to, but has not done so when its state is saved, whoever loads that asks again or need not. */
-  #announce(): void {
-    this.#announcer.begin()
+  #askForAnnouncement(): void {
+    this.#isToBeAnnounced = false
     if ((this.#accepted & netFeatures.guestAnnounce) === 0n) return
     netConfig.write(this.config, { status: linkUp | announce })
     this.#events?.configChanged()
