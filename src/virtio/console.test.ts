@@ -158,7 +158,7 @@ test('a new size of the terminal is told by the configuration and an interrupt (
   await driver.begin(queues, version1 | consoleFeatures.size)
   chardev.resize(132, 43)
   t.is(driver.readConfig(0, 4), 132 + 43 * 0x1_0000)
-  t.is(driver.read('configGeneration'), 1)
+  t.is(driver.read('configGeneration'), 2)
   t.is(driver.readIsr(), 2)
   t.deepEqual(interrupts(), [0])
   chardev.resize(132, 43)

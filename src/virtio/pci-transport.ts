@@ -266,7 +266,9 @@ export class VirtioPciTransport implements Component, RegisterWindow {
     this.#showDeviceConfig()
   }
 
+  /** The vCPUs read on meanwhile: whoever has seen a part of what is new must not find the old generation again (§2.5.2). */
   #configChanged(): void {
+    this.#common.nextGeneration()
     this.#showDeviceConfig()
     this.#common.nextGeneration()
     this.#interruptForConfig()
