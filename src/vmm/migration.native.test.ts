@@ -1,3 +1,4 @@
+import { once } from 'node:events'
 import { closeSync, fstatSync, mkdtempSync, openSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -57,7 +58,7 @@ async function twoSides(
       speaker: fakeSpeaker(),
       ...options,
     })
-  return { source, destination, proxy, send, receive, ...(await receive()) }
+  return { source, destination, proxy, url: `unix:${near}`, send, receive, ...(await receive()) }
 }
 
 type Sides = Awaited<ReturnType<typeof twoSides>>
@@ -182,6 +183,9 @@ test('a machine that is preserved is paused, and goes on only where nobody else 
   t.is(running(sides), 'paused running')
   source.machines.failing.add('claim')
   await t.throwsAsync(source.vmm.resume(), { message: 'claim fails' })
+  await t.throwsAsync(source.vmm.reboot(), { message: 'claim fails' })
+  await t.throwsAsync(source.vmm.resizeDisk('_disk0', 2 ** 20), { message: 'claim fails' })
+  t.is(running(sides), 'paused running')
   await destination.vmm.delete()
   source.machines.failing.clear()
   await source.vmm.resume()
@@ -421,6 +425,28 @@ test('as long as they do not meet both keep the machine, paused, and a person ca
     }
     await t.throwsAsync(sides.source.vmm.resolveMigration(id, 'keep'), { instanceOf: TsvmmError })
   }
+})
+
+test('a machine that is shut down while that is in doubt has stopped, whatever becomes of it', async t => {
+  const { proxy, url, destination, received } = await twoSides(t)
+  proxy.judge = type => {
+    if (type !== 'commit') return 'pass'
+    proxy.shut()
+    return 'cut'
+  }
+  const vm = await new FakeMachines().createVm(config, { signal: new AbortController().signal })
+  await vm.boot()
+  const exits: string[] = []
+  vm.on('exit', ({ kind }) => exits.push(kind))
+  const sent = vm.sendMigration(url, { speaker: fakeSpeaker(), preserve: true })
+  const [id] = await once(vm, 'migration-in-doubt')
+  await vm.shutdown()
+  await sent
+  await until(() => destination.events.includes('migration-in-doubt'))
+  await destination.vmm.resolveMigration(String(id), 'keep')
+  await received
+  t.is(vm.state, 'shutdown')
+  t.deepEqual(exits, ['stopped'])
 })
 
 /** A machine that goes on at the other side; the rest of its memory waits for `follow`. */

@@ -277,6 +277,7 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
    */
   reboot(): Promise<void> {
     return this.#control.request('reboot', async () => {
+      await this.#relocation.claim()
       this.emit('rebooting')
       await this.#control.park()
       try {
@@ -335,7 +336,10 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
    * host cannot.
    */
   resizeDisk(id: string, sizeBytes: number): Promise<void> {
-    return this.#control.request('resize-disk', () => this.#machine.hotplug.resize(id, sizeBytes))
+    return this.#control.request('resize-disk', async () => {
+      await this.#relocation.claim()
+      this.#machine.hotplug.resize(id, sizeBytes)
+    })
   }
 
   #addDevice(list: DeviceList, input: unknown): Promise<DevicePlace> {
@@ -415,6 +419,7 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
       lose: error => this.#lose(error),
       end: isPreserved =>
         this.#control.inTurn(async () => {
+          if (this.state === 'shutdown') return
           if (isPreserved) this.#control.state = 'paused'
           else await this.#close({ kind: 'moved' })
         }),
