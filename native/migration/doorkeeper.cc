@@ -11,6 +11,8 @@ namespace tsvmm {
 namespace {
 // Without a descriptor left nothing can be accepted, and the listener stays readable.
 constexpr std::chrono::milliseconds kShortage{100};
+// Before it is looked whether this is to end: there may always be one more.
+constexpr int kMostAtOnce = 64;
 }  // namespace
 
 Doorkeeper::Doorkeeper(Options options, UniqueFd listener, EventFd kick)
@@ -72,7 +74,7 @@ int Doorkeeper::remaining_ms() const {
 }
 
 void Doorkeeper::accept_all() {
-  for (;;) {
+  for (int accepted = 0; accepted < kMostAtOnce; ++accepted) {
     UniqueFd socket(accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
     if (!socket.is_open()) {
       if (errno == EINTR || errno == ECONNABORTED) continue;

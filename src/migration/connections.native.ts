@@ -11,6 +11,8 @@ import type { TlsTunnel } from './tls-tunnel.native.ts'
 /** How long a connection may take to be made. */
 const patienceMs = 10_000
 const betweenRefusalsMs = 1_000
+/** Each takes three descriptors, and nobody knows yet who it is. */
+const mostHandshakes = 256
 
 export interface Listener {
   /** With the port that it has. */
@@ -79,13 +81,18 @@ function securely(
     toldMs = performance.now()
     onRefused?.(reason)
   }
+  let handshakes = 0
   const admit = async (network: number) => {
+    if (handshakes >= mostHandshakes) return closeSocket(network)
+    handshakes += 1
     try {
       const fd = await tunnel.secure(network, given.signal)
       if (given.signal.aborted) closeSocket(fd)
       else inner.admit(fd)
     } catch (error) {
       refuse(reasonOf(error))
+    } finally {
+      handshakes -= 1
     }
   }
   try {

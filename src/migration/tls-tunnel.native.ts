@@ -67,7 +67,7 @@ export class TlsTunnel {
    * Throws with the reason of who has not, and the signal's.
    */
   async secure(network: number, signal?: AbortSignal): Promise<number> {
-    const [plain, own] = addon().socketPair()
+    const [plain, own] = pairFor(network)
     const id = this.#last++
     const secured = Promise.withResolvers<void>()
     this.#waiting.set(id, secured)
@@ -125,6 +125,16 @@ export class TlsTunnel {
     this.#waiting.clear()
     this.#open = 0
     this.#worker = undefined
+  }
+}
+
+/** Where there is no descriptor left the connection ends. */
+function pairFor(network: number): readonly [number, number] {
+  try {
+    return addon().socketPair()
+  } catch (error) {
+    addon().closeDescriptor(network)
+    throw error
   }
 }
 
