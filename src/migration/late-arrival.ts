@@ -5,7 +5,7 @@ import type { LateRam, RamReceiver } from '../memory/ram-transfer.ts'
 import type { Channel } from './channel.ts'
 import { closeSocket } from './connections.native.ts'
 import { decodePages, encodePages } from './missing-pages.ts'
-import { type Reception, unlessLost } from './reception.ts'
+import { closeSockets, type Reception, unlessLost } from './reception.ts'
 
 export interface LateArrivalOptions {
   readonly ram: Pick<MachineRam, 'ranges' | 'createLate'>
@@ -67,6 +67,8 @@ export class LateArrival {
     const sockets = reception.sockets(connections, true)
     channel.send({ type: 'missing', pages: encodePages(this.#late.missing()) })
     const come = await unlessLost(sockets, channel)
+    // The last pages may have come over the old connection.
+    if (this.#isComplete) return closeSockets(come)
     this.#receiver = this.#late.createReceiver({
       ...{ sockets: come.memory, stallMs: 0 },
       onPass: () => {},
