@@ -82,9 +82,10 @@ MemoryReceiver::Late LateMemory::reception() const {
 
 Result<> LateMemory::ask_at(UniqueFd socket, std::chrono::milliseconds stall,
                             std::function<void(const Failure&)> on_failure) {
-  // Nothing comes where nobody asks.
+  // Nothing comes where nobody asks; but who is asked has to listen.
   auto stream = Stream::adopt(std::move(socket), std::chrono::milliseconds(0));
   if (!stream) return stream.failure();
+  if (auto limited = stream.value().limit_writes(stall); !limited) return limited.failure();
   auto line = std::make_shared<Line>(std::move(stream).value(), memory_->space().pages(), stall);
   line->on_failure = std::move(on_failure);
   auto thread = Thread::start({"late-memory"}, [this, &each = *line] { receive(each); });
@@ -161,7 +162,8 @@ int LateMemory::patience_ms() const {
   return static_cast<int>(std::max<int64_t>(left.count(), 0));
 }
 
-// Whoever waited when it was looked last waits for an answer that is overdue, unless memory comes by itself.
+// Whoever waited when it was looked last waits for an answer that is overdue, unless memory comes by itself. The owner
+// waits no longer for that: while he does nobody can give the machine up.
 void LateMemory::look_after_waiting() {
   const auto line = this->line();
   const auto now = Clock::now();
@@ -170,11 +172,13 @@ void LateMemory::look_after_waiting() {
   const auto settled = [&](const PageFault& each) { return memory_->is_settled(each.page, each.page + 1); };
   const auto overdue = std::span(waiting_).first(were_waiting_);
   const bool waits = !std::ranges::all_of(overdue, settled);
+  const bool owner_waits = std::ranges::any_of(
+      overdue, [&](const PageFault& each) { return each.thread == options_.owner_thread && !settled(each); });
   const auto unsettled = memory_->unsettled();
   const bool comes = std::exchange(was_unsettled_, unsettled) != unsettled;
   std::erase_if(waiting_, settled);
   were_waiting_ = waiting_.size();
-  if (!waits || comes) return;
+  if (!waits || (comes && !owner_waits)) return;
   fail(*line, {ETIMEDOUT, "recv"});
   spare_owner();
 }
@@ -209,7 +213,8 @@ void LateMemory::ask(const PageFault& fault) {
     std::erase_if(waiting_, [&](const PageFault& each) { return memory_->is_settled(each.page, each.page + 1); });
     were_waiting_ = 0;
   }
-  waiting_.push_back(fault);
+  const auto is_same = [&](const PageFault& each) { return each.page == fault.page && each.thread == fault.thread; };
+  if (std::ranges::none_of(waiting_, is_same)) waiting_.push_back(fault);
   const auto line = this->line();
   if (!line) return spare_owner();
   // The kernel tells of a fault again where its thread has been interrupted.

@@ -294,6 +294,33 @@ TEST_P(LateMemoryTest, TheThreadThatMakesConnectionsDoesNotWaitForOne) {
   EXPECT_TRUE(ram_.is_zero(2000));
 }
 
+TEST_P(LateMemoryTest, TheThreadThatMakesConnectionsDoesNotWaitWhileOtherPagesCome) {
+  start_late();
+  auto [asked, asking] = testing::socket_pair();
+  ASSERT_TRUE(late_->ask_at(std::move(asking), 100ms, [this](const Failure&) { ++broken_lines_; }));
+  auto [one, other] = testing::socket_pair();
+  MemoryReceiver::Options receiving{.memory = ram_.map};
+  receiving.sockets.push_back(std::move(other));
+  receiving.late = late_->reception();
+  receiving.on_failure = [](const Failure&) {};
+  receiver_ = MemoryReceiver::start(std::move(receiving)).value();
+  std::atomic<bool> has_enough = false;
+  std::thread source([&, socket = std::move(one)]() mutable {
+    auto stream = testing::stream_of(std::move(socket));
+    FrameWriter writer(stream);
+    for (uint64_t page = 0; page < 1000 && !has_enough; ++page) {
+      PagesFrame frame;
+      set(frame.zero, static_cast<unsigned>(page % kSpanPages));
+      if (!writer.write_pages(page / kSpanPages, frame)) return;
+      std::this_thread::sleep_for(10ms);
+    }
+  });
+  EXPECT_TRUE(ram_.is_zero(2000));
+  has_enough = true;
+  source.join();
+  EXPECT_EQ(broken_lines_, 1);
+}
+
 TEST_P(LateMemoryTest, WhatWasRemovedReadsAsZeroes) {
   start_late();
   connect();

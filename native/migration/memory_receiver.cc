@@ -39,7 +39,8 @@ MemoryReceiver::~MemoryReceiver() {
 }
 
 Result<> MemoryReceiver::turn_late(const std::function<Result<Late>()>& watch) {
-  std::lock_guard lock(late_mutex_);
+  std::vector<std::unique_lock<std::mutex>> locks;
+  for (auto& connection : connections_) locks.emplace_back(connection->placing);
   auto late = watch();
   if (!late) return late.failure();
   late_ = std::move(late).value();
@@ -70,7 +71,7 @@ Result<> MemoryReceiver::place(Connection& connection, uint64_t span, const Page
   const auto pages = connection.decoder.decode(frame);
   if (!pages) return pages.failure();
   {
-    const std::shared_lock lock(late_mutex_);
+    const std::lock_guard lock(connection.placing);
     if (!late_) {
       copy(span, frame, pages.value());
       return Unit{};

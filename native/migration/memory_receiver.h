@@ -7,7 +7,6 @@
 #include <memory>
 #include <mutex>
 #include <optional>
-#include <shared_mutex>
 #include <string>
 #include <vector>
 
@@ -65,6 +64,9 @@ class MemoryReceiver {
     FrameWriter writer{stream};
     PageDecoder decoder;
     PageSettler settler;
+    // Held by its thread while that writes into memory as it is. Each has its own: a lock that they shared might never
+    // be free where a peer sends all the time.
+    std::mutex placing;
     uint64_t pass = 0;  // under mutex_: the last one that it is through with
   };
 
@@ -84,9 +86,7 @@ class MemoryReceiver {
   std::atomic<uint64_t> pages_received_ = 0;
   std::atomic<bool> has_failed_ = false;
   std::mutex mutex_;
-  // Shared by whoever writes into memory as it is.
-  std::shared_mutex late_mutex_;
-  std::optional<Late> late_;  // under late_mutex_; once there it stays
+  std::optional<Late> late_;  // changed under all `placing`, and read under one's own; once there it stays
   std::vector<Thread> threads_;
 };
 

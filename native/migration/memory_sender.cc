@@ -74,7 +74,13 @@ Result<> MemorySender::answer(UniqueFd socket, std::chrono::milliseconds stall, 
   if (answering_ || rest->pages() != pages()) return Failure{EINVAL, "answer for memory"};
   auto stream = Stream::adopt(std::move(socket), stall);
   if (!stream) return stream.failure();
-  answering_ = std::make_unique<SendConnection>(std::move(stream).value(), shared_, 0);
+  auto connection = std::make_unique<SendConnection>(std::move(stream).value(), shared_, 0);
+  {
+    // A pass that fails cuts it, too.
+    std::lock_guard lock(mutex_);
+    answering_ = std::move(connection);
+    if (failure_) answering_->cut();
+  }
   auto thread = Thread::start({"answer-memory"}, [&each = *answering_, rest = std::move(rest)] { each.answer(*rest); });
   if (!thread) return thread.failure();
   threads_.push_back(std::move(thread).value());

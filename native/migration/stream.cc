@@ -19,11 +19,16 @@ Result<Stream> Stream::adopt(UniqueFd socket, std::chrono::milliseconds stall) {
   const auto flags = fcntl(socket.get(), F_GETFL);
   if (flags < 0 || fcntl(socket.get(), F_SETFL, flags & ~O_NONBLOCK) != 0) return last_failure("fcntl");
   const auto limit = time_of(stall);
-  if (setsockopt(socket.get(), SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit) != 0 ||
-      setsockopt(socket.get(), SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit) != 0) {
-    return last_failure("setsockopt");
-  }
-  return Stream(std::move(socket));
+  if (setsockopt(socket.get(), SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit) != 0) return last_failure("setsockopt");
+  Stream stream(std::move(socket));
+  if (auto limited = stream.limit_writes(stall); !limited) return limited.failure();
+  return stream;
+}
+
+Result<> Stream::limit_writes(std::chrono::milliseconds stall) {
+  const auto limit = time_of(stall);
+  if (setsockopt(socket_.get(), SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit) != 0) return last_failure("setsockopt");
+  return Unit{};
 }
 
 Failure Stream::failed(int error, const char* operation) const {

@@ -19,6 +19,8 @@ class Stream {
   // Takes the socket over, also where it fails. A transfer that gets nowhere for `stall` fails with ETIMEDOUT; 0:
   // never.
   static Result<Stream> adopt(UniqueFd socket, std::chrono::milliseconds stall);
+  // As `stall` of adopt(), for what is written only.
+  Result<> limit_writes(std::chrono::milliseconds stall);
   Stream(Stream&& other) noexcept : socket_(std::move(other.socket_)) {}
   Stream& operator=(Stream&&) = delete;
 
