@@ -8,5 +8,5 @@ export async function openTunnel(address: MigrationAddress, directory: string, s
   // Most migrations have none, and Node's TLS takes its time to load.
   const { readTlsCredentials, TlsTunnel } = await import('./tls-tunnel.native.ts')
   const credentials = await readTlsCredentials(directory, side)
-  return new TlsTunnel(credentials, side === 'client' ? address.host : undefined)
+  return new TlsTunnel(credentials, side === 'client' ? { host: address.host } : {})
 }

@@ -9,11 +9,17 @@ import { reasonOf } from '../util/errors.ts'
 import { migrationError } from './error.ts'
 import type { TlsCredentials, TlsNews, TlsTask, TlsWorkerData } from './tls-worker.ts'
 
-/** How long a handshake may take. */
-const patienceMs = 10_000
+const longestHandshakeMs = 10_000
 
 /** Which files of the directory a side shows. */
 export type TlsSide = 'client' | 'server'
+
+export interface TlsTunnelOptions {
+  /** That of the other side, where it is called. */
+  readonly host?: string
+  /** How long a handshake may take; 10 s. */
+  readonly patienceMs?: number
+}
 
 /**
  * Reads `ca-cert.pem`, and the certificate and key of that side: `client-cert.pem` and `client-key.pem` of the source,
@@ -50,16 +56,15 @@ export async function readTlsCredentials(directory: string, side: TlsSide): Prom
  */
 export class TlsTunnel {
   readonly #credentials: TlsCredentials
-  readonly #host: string | undefined
+  readonly #options: TlsTunnelOptions
   readonly #waiting = new Map<number, { resolve(): void; reject(error: Error): void }>()
   #worker: Worker | undefined
   #open = 0
   #last = 0
 
-  /** `host`: that of the other side, where it is called. */
-  constructor(credentials: TlsCredentials, host?: string) {
+  constructor(credentials: TlsCredentials, options: TlsTunnelOptions = {}) {
     this.#credentials = credentials
-    this.#host = host
+    this.#options = options
   }
 
   /**
@@ -94,8 +99,8 @@ export class TlsTunnel {
 
   #start(): Worker {
     const workerData: TlsWorkerData = {
-      ...{ credentials: this.#credentials, patienceMs },
-      ...(this.#host === undefined ? {} : { host: this.#host }),
+      ...{ credentials: this.#credentials, patienceMs: longestHandshakeMs },
+      ...this.#options,
     }
     const worker = new Worker(workerFile(), { workerData, name: 'tls' })
     // What uses the connections keeps the program.

@@ -13,6 +13,7 @@ export interface TlsWorkerData {
   readonly credentials: TlsCredentials
   /** Of the other side, which is called: the name or address that its certificate must be for. Absent where it calls. */
   readonly host?: string
+  /** How long a handshake may take. */
   readonly patienceMs: number
 }
 
@@ -58,6 +59,7 @@ class TlsPump {
     const timer = setTimeout(() => raw.destroy(), this.#data.patienceMs)
     try {
       const secured = this.#data.host === undefined ? await this.#beCalled(raw) : await this.#call(raw, this.#data.host)
+      clearTimeout(timer)
       this.#tell({ kind: 'secured', id })
       await pumped(secured, inner)
       this.#tell({ kind: 'ended', id })
