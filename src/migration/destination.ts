@@ -93,6 +93,8 @@ export class MigrationDestination<M extends ArrivingMachine> {
     this.#build = build
     this.#options = options
     this.#events = events
+    // It may be over before run() waits for it.
+    this.#outcome.promise.catch(() => {})
   }
 
   /** Of the migration, once somebody has come. */
