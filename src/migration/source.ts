@@ -276,7 +276,8 @@ export class MigrationSource {
       await this.#machine.cede(this.#settings.isLocal)
       return 'ready'
     } catch (error) {
-      await this.#machine.claim()
+      // Where it cannot be had back it cannot go on, and says so then.
+      await this.#machine.claim().catch(() => {})
       this.#hear('cancel', migrationError(`its disks cannot be given away: ${reasonOf(error)}`, error))
       return 'offer'
     }
@@ -296,8 +297,7 @@ export class MigrationSource {
         return
       case 'go-on':
         this.#copy?.close()
-        await this.#machine.stay()
-        return
+        return await this.#goOn()
       case 'dial':
         void this.#redial(reason)
         return
@@ -305,6 +305,15 @@ export class MigrationSource {
       case 'stay-paused':
         // Goodbye is said in the end.
         return
+    }
+  }
+
+  /** One that cannot is paused: the destination is told, and nothing is left behind all the same. */
+  async #goOn(): Promise<void> {
+    try {
+      await this.#machine.stay()
+    } catch (error) {
+      this.#outcome.reject(error)
     }
   }
 

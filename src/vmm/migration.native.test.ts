@@ -276,17 +276,6 @@ test('a machine that cannot go on at its destination is paused there, and nothin
   t.is(running(sides), 'absent running')
 })
 
-test('where the source cannot get that back either the machine is kept, paused', async t => {
-  const sides = await twoSides(t)
-  sides.destination.machines.failing.add('claim')
-  sides.source.machines.failing.add('claim')
-  await t.throwsAsync(sides.send(), { message: 'claim fails' })
-  t.is(running(sides), 'paused absent')
-  sides.source.machines.failing.clear()
-  await sides.source.vmm.resume()
-  t.is(running(sides), 'running absent')
-})
-
 /** The connection ends at this message, in place of it or behind it. */
 for (const type of ['hello', 'machine', 'accepted', 'pass', 'state', 'ready'] as const) {
   for (const fate of ['cut', 'pass-and-cut'] as const) {

@@ -28,6 +28,11 @@ export class MigrationProxy implements AsyncDisposable {
     if (this.#between !== undefined) this.#between.isOpen = false
   }
 
+  /** Whether neither side has a connection any more. */
+  get isQuiet(): boolean {
+    return this.#between?.sockets.size === 0
+  }
+
   /** Ends all connections. */
   cut(): void {
     this.#between?.cut()
