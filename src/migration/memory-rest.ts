@@ -53,6 +53,7 @@ export class MemoryRest {
 
   /** The destination says that it has it. */
   complete(): void {
+    this.#isOver = true
     this.#end.resolve('complete')
   }
 

@@ -107,7 +107,7 @@ export class SourceLink {
     return dial(this.#address, { role, number, id: this.#id }, signal, this.#tunnel)
   }
 
-  /** The control connection again, as soon as the destination is there, for as long as it is worth while. */
+  /** The control connection again, as soon as the destination is there, where it is worth while still when that is made. */
   async reconnect(isWorthwhile: () => boolean): Promise<Channel | undefined> {
     const deadline = performance.now() + this.#settings.resolveMs
     const never = new AbortController().signal
@@ -115,7 +115,8 @@ export class SourceLink {
       await delay(waitMs, undefined, { ref: false })
       if (!isWorthwhile()) return undefined
       const channel = await this.connect(never).catch(() => undefined)
-      if (channel !== undefined) return channel
+      if (channel !== undefined && isWorthwhile()) return channel
+      channel?.close()
     }
     return undefined
   }

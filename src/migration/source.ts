@@ -324,10 +324,12 @@ export class MigrationSource {
       this.#events.onDoubt?.(reasonOf(reason))
     }
     const channel = await this.#link.reconnect(() => sourceGreeting(this.#state) !== undefined)
-    if (channel === undefined) return
+    // It may have been decided while that was made.
+    const greeting = sourceGreeting(this.#state)
+    if (channel === undefined || greeting === undefined) return channel?.close()
     this.#channel = channel
     this.#listen(channel)
-    if (sourceGreeting(this.#state) === 'commit') channel.send({ type: 'commit' })
+    if (greeting === 'commit') channel.send({ type: 'commit' })
     else channel.send({ type: 'abort', reason: 'the source has kept the machine' })
   }
 

@@ -44,7 +44,7 @@ async function spoken(place: string): Promise<Uint8Array[]> {
   const [source, destination] = [aVmm(), aVmm()]
   const [near, far] = [join(place, 'near'), join(place, 'far')]
   const said: Buffer[] = []
-  await using _relay = await Relay.open(near, far, ({ source: from, destination: to }) => {
+  await using _relay = await Relay.open({ path: near }, { path: far }, ({ source: from, destination: to }) => {
     to.pipe(from)
     let isControl = false
     from.once('data', first => {

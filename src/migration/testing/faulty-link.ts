@@ -30,7 +30,7 @@ export class FaultyLink implements AsyncDisposable {
 
   static async open(path: string, target: string, fault?: Fault, onStrike = () => {}): Promise<FaultyLink> {
     const link = new FaultyLink(fault, onStrike)
-    link.#relay = await Relay.open(path, target, ({ source, destination }) => {
+    link.#relay = await Relay.open({ path }, { path: target }, ({ source, destination }) => {
       source.on('data', bytes => link.#pass(bytes, source, destination))
       destination.on('data', bytes => link.#pass(bytes, destination, source))
     })

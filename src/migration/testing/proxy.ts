@@ -19,7 +19,7 @@ export class MigrationProxy implements AsyncDisposable {
 
   static async open(path: string, target: string): Promise<MigrationProxy> {
     const proxy = new MigrationProxy()
-    proxy.#between = await Relay.open(path, target, pair => proxy.#join(pair))
+    proxy.#between = await Relay.open({ path }, { path: target }, pair => proxy.#join(pair))
     return proxy
   }
 

@@ -7,7 +7,10 @@ export interface RelayedPair {
   readonly destination: Socket
 }
 
-/** Stands between both sides of a migration, at Unix sockets; `join` moves what comes from one end to the other. */
+/** Where somebody listens; any port where it is 0. */
+export type Place = { readonly path: string } | { readonly host: string; readonly port: number }
+
+/** Stands between both sides of a migration; `join` moves what comes from one end to the other. */
 export class Relay implements AsyncDisposable {
   readonly #server: Server
   readonly #sockets = new Set<Socket>()
@@ -18,7 +21,7 @@ export class Relay implements AsyncDisposable {
     this.#server = server
   }
 
-  static async open(path: string, target: string, join: (pair: RelayedPair) => void): Promise<Relay> {
+  static async open(at: Place, target: Place, join: (pair: RelayedPair) => void): Promise<Relay> {
     const server = createServer()
     const relay = new Relay(server)
     server.on('connection', source => {
@@ -28,9 +31,16 @@ export class Relay implements AsyncDisposable {
       relay.#watch(pair.destination, pair.source)
       join(pair)
     })
-    server.listen(path)
+    server.listen(at)
     await once(server, 'listening')
     return relay
+  }
+
+  /** Of one that has such a thing. */
+  get port(): number {
+    const address = this.#server.address()
+    if (address === null || typeof address === 'string') throw new RangeError('it is at a Unix socket')
+    return address.port
   }
 
   /** The ends of all connections that there are. */

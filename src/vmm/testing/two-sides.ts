@@ -60,7 +60,7 @@ export async function twoSides(
 export type Sides = Awaited<ReturnType<typeof twoSides>>
 
 /** Which sides have a machine that runs. */
-export function running({ source, destination }: Sides): string {
+export function running({ source, destination }: Pick<Sides, 'source' | 'destination'>): string {
   return [source, destination].map(({ vmm }) => vmm.state).join(' ')
 }
 
