@@ -67,9 +67,8 @@ export class MemoryRest {
 
   async #serve(channel: Channel | undefined): Promise<'complete' | ConnectionLost | undefined> {
     this.#channel = channel
-    if (channel === undefined) return undefined
-    this.#sender?.sendRest().catch(() => channel.close())
-    return await Promise.race([this.#end.promise, channel.lost])
+    if (channel !== undefined) this.#sender?.sendRest().catch(() => channel.close())
+    return await Promise.race([this.#end.promise, channel?.lost])
   }
 
   /** Nothing but a person gives it up. */

@@ -424,6 +424,14 @@ test('where the last word is lost, that all memory is there, it is said again', 
   t.is(running(sides), 'absent running')
 })
 
+test('that all memory is there counts, whatever is said behind it', async t => {
+  const sides = await late(t)
+  sides.proxy.judge = type => (type === 'complete' ? 'pass-and-garble' : 'pass')
+  sides.follow()
+  await sides.sent
+  t.is(running(sides), 'absent running')
+})
+
 test('a source that ends before its memory has gone says so, and the machine has ended', async t => {
   const sides = await late(t)
   await sides.source.vmm.delete()

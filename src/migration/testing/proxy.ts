@@ -2,8 +2,11 @@ import type { Socket } from 'node:net'
 import { decodeMessage, type MessageType } from '../protocol.ts'
 import { Relay, type RelayedPair } from './relay.ts'
 
-/** What becomes of a message of the control connection: `cut` ends all connections instead of it, `pass-and-cut` behind it. */
-export type Fate = 'pass' | 'cut' | 'pass-and-cut' | 'drop'
+/**
+ * What becomes of a message of the control connection: `cut` ends all connections instead of it, `pass-and-cut` behind it; behind
+ * `pass-and-garble` comes what is no message.
+ */
+export type Fate = 'pass' | 'cut' | 'pass-and-cut' | 'pass-and-garble' | 'drop'
 
 const headerBytes = 20
 
@@ -74,6 +77,7 @@ export class MigrationProxy implements AsyncDisposable {
     const { type } = decodeMessage(message.subarray(headerBytes))
     const fate = type === 'beat' ? 'pass' : this.judge(type, side)
     if (fate === 'pass' || fate === 'pass-and-cut') to.write(message)
+    if (fate === 'pass-and-garble') to.write(Buffer.concat([message, Buffer.alloc(headerBytes)]))
     if (fate === 'pass-and-cut') this.#end()
     if (fate === 'cut') this.cut()
     return fate
