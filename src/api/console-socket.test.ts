@@ -86,6 +86,25 @@ test('what cannot be joined says why', async t => {
   await refused('?port=debug-console', 'console: the machine has no debug console')
 })
 
+test('a reason that is too long for a close frame ends between two characters', async t => {
+  await using served = await ServedVmm.start()
+  using client = new ConsoleClient(served, `?port=x${'%E2%82%AC'.repeat(60)}`)
+  await client.until(() => client.closed !== undefined)
+  t.deepEqual(client.closed, { code: 1008, reason: `port: x${'€'.repeat(38)}` })
+})
+
+test('a client that breaks the protocol after it was refused ends its connection only', async t => {
+  await using served = await ServedVmm.start()
+  using client = new RawClient(served.socketPath)
+  const key = 'Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n'
+  client.send(`GET /api/v1/tsvmm.console HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n${key}\r\n`)
+  await client.expect(/boot it first/)
+  // RFC 6455 §5.1: a frame of a client is masked.
+  client.send('\x81\x01a')
+  await client.rest()
+  t.is((await served.get('/vmm.ping')).status, 200)
+})
+
 test('the end of the machine, and of the server, lets clients go', async t => {
   await using served = await aRunningVm()
   using first = new ConsoleClient(served)

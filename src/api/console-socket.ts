@@ -13,8 +13,8 @@ const mostTypedBytes = 64 * 1024
 const mostWaitingBytes = 4 * 1024 * 1024
 /** RFC 6455 §7.4.1: the machine is gone; what was asked for cannot be; a client that does not keep up. */
 const closeCodes = { goingAway: 1001, refused: 1008, tooSlow: 1013 } as const
-/** A reason has at most so many bytes. */
-const longestReason = 123
+/** RFC 6455 §5.5: what a close frame has room for behind its code. */
+const longestReasonBytes = 123
 
 const server = new WebSocketServer({
   noServer: true,
@@ -29,12 +29,20 @@ const server = new WebSocketServer({
  */
 export function serveConsole(vmm: Vmm, request: IncomingMessage, socket: Duplex, head: Buffer): void {
   server.handleUpgrade(request, socket, head, webSocket => {
+    // What is wrong with a connection ends it.
+    webSocket.on('error', () => {})
     try {
       join(vmm, webSocket, portOf(request))
     } catch (error) {
-      webSocket.close(closeCodes.refused, reasonOf(error).slice(0, longestReason))
+      webSocket.close(closeCodes.refused, shortened(reasonOf(error)))
     }
   })
+}
+
+/** As much of a reason as a close frame takes, in whole characters. */
+function shortened(reason: string): string {
+  const { read } = new TextEncoder().encodeInto(reason, new Uint8Array(longestReasonBytes))
+  return reason.slice(0, read)
 }
 
 function portOf({ url = '' }: IncomingMessage): ChardevOwner | undefined {
@@ -83,8 +91,6 @@ function join(vmm: Vmm, webSocket: WebSocket, owner: ChardevOwner | undefined): 
     typed.push(bytesOf(data))
     handOn()
   })
-  // What is wrong with a connection ends it.
-  webSocket.on('error', () => {})
   webSocket.on('close', () => joined?.leave())
 }
 

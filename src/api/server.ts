@@ -139,10 +139,9 @@ export class ApiServer implements AsyncDisposable {
   #serveConsole(request: IncomingMessage, socket: Duplex, head: Buffer): void {
     this.#consoles.add(socket)
     socket.once('close', () => this.#consoles.delete(socket))
-    import('./console-socket.ts').then(
-      ({ serveConsole }) => serveConsole(this.#context.vmm, request, socket, head),
-      () => socket.destroy(),
-    )
+    import('./console-socket.ts')
+      .then(({ serveConsole }) => serveConsole(this.#context.vmm, request, socket, head))
+      .catch(() => socket.destroy())
   }
 
   #turnAway(socket: DescriptorSocket): void {
