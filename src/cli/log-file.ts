@@ -16,8 +16,7 @@ export function openLog(path: string | undefined, verbosity: number): OpenLog {
   const level = levels[Math.min(verbosity, levels.length - 1)] ?? 'warn'
   const options = { level, now: () => performance.now(), ...(isStandIn() ? { form: standInLogForm } : {}) }
   if (path === undefined) {
-    const write = (line: string) => process.stderr.write(line)
-    return { log: new Log({ ...options, write }), [Symbol.dispose]() {} }
+    return { log: new Log({ ...options, write: writeToStandardError }), [Symbol.dispose]() {} }
   }
   const fd = open(path)
   return {
@@ -37,12 +36,21 @@ function open(path: string): number {
   }
 }
 
-/** A FIFO whose reader lags behind loses lines: waiting for it would stop the machine. */
+/** Where nobody listens an error, as of a pipe whose reader has gone, ends the program. */
+function writeToStandardError(line: string): void {
+  if (process.stderr.listenerCount('error') === 0) process.stderr.on('error', () => {})
+  process.stderr.write(line)
+}
+
+/**
+ * Loses a line that cannot be written, as where the disk is full or the reader of a FIFO has gone: that must not end the machine, nor
+ * waiting for a reader that lags behind stop it.
+ */
 function append(fd: number, line: string): void {
   try {
     writeSync(fd, line)
-  } catch (error) {
-    if (codeOf(error) !== 'EAGAIN') throw error
+  } catch {
+    // There is no other place to tell it.
   }
 }
 
