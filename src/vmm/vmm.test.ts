@@ -1,5 +1,7 @@
+import { once } from 'node:events'
 import { setImmediate as turn } from 'node:timers/promises'
 import test from 'ava'
+import { parseVmConfig } from '../config/vm-config.ts'
 import { TsvmmError } from '../util/errors.ts'
 import { judgeVmm, type VmmRequest, type VmmState } from './requests.ts'
 import { FakeMachines, type FakeStep } from './testing/fake-machine.ts'
@@ -306,6 +308,24 @@ test('a reboot that cannot load the kernel ends the machine with the reason', as
   await t.throwsAsync(vmm.reboot(), { message: 'load fails' })
   const end = await vmm.wait()
   t.is(end.kind, 'crash')
+})
+
+test('while a machine is restored no other one is waited for', async t => {
+  const machines = new FakeMachines()
+  const gate = Promise.withResolvers<void>()
+  const make = async () => {
+    await gate.promise
+    return await machines.createVm(parseVmConfig(config), { signal: new AbortController().signal })
+  }
+  await using vmm = new Vmm({ restoreVm: make, receiveVm: make })
+  const begun = once(vmm, 'event')
+  const restored = vmm.restore('/nowhere/at/all')
+  await begun
+  const received = vmm.receiveMigration('unix:/nowhere/at/all')
+  gate.resolve()
+  await restored
+  await t.throwsAsync(received, { code: 'ERR_VM_EXISTS' })
+  t.deepEqual(machines.steps, ['build'])
 })
 
 test('closing while a machine is built waits for it and takes it apart', async t => {

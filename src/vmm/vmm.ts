@@ -259,7 +259,6 @@ export class Vmm extends EventEmitter<VmmEvents> implements AsyncDisposable {
 
   /** Waits for a machine from another host. Throws ERR_MIGRATION where nothing comes of it: there is none then. */
   async receiveMigration(url: string, options: Omit<ArrivalOptions, 'signal'> = {}): Promise<void> {
-    this.#refuse('receive-migration')
     const { kvmPath, receiveVm = Vm.receiveMigration } = this.#options
     const adopt = (vm: Vm) => {
       this.#follow(vm)
@@ -267,8 +266,11 @@ export class Vmm extends EventEmitter<VmmEvents> implements AsyncDisposable {
     }
     const receive = (each: ArrivalOptions) => receiveVm(url, { ...each, ...(kvmPath === undefined ? {} : { kvmPath }) })
     const onDescriptors = (descriptors: HandedDescriptors) => this.#descriptors.own(descriptors)
-    const received = this.#incoming.run(receive, adopt, { ...options, onDescriptors, signal: this.#stop.signal })
-    this.emit('changed')
+    let received = Promise.resolve()
+    // In turn it only begins: what is asked for while it waits is answered at once.
+    await this.#change('receive-migration', () => {
+      received = this.#incoming.run(receive, adopt, { ...options, onDescriptors, signal: this.#stop.signal })
+    })
     try {
       await received
     } finally {
