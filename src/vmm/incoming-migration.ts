@@ -8,6 +8,7 @@ import type { Vm } from './vm.ts'
 export class IncomingMigration {
   readonly #tell: (event: string, properties?: VmmEvent['properties']) => void
   #waiting: AbortController | undefined
+  #over = Promise.resolve()
   /** A migration of which it is not known which side has the machine. */
   #undecided: Undecided | undefined
 
@@ -19,6 +20,11 @@ export class IncomingMigration {
     return this.#waiting !== undefined
   }
 
+  /** Resolves when it is known whether the machine is here, in doubt when that is decided; at once where none is waited for. */
+  get over(): Promise<void> {
+    return this.#over
+  }
+
   /** `receive` waits, and `adopt` takes what has come. Throws what `receive` throws. */
   async run(
     receive: (options: ArrivalOptions & { signal: AbortSignal }) => Promise<Vm>,
@@ -26,7 +32,9 @@ export class IncomingMigration {
     options: ArrivalOptions & { signal: AbortSignal },
   ): Promise<void> {
     const waiting = new AbortController()
+    const { promise, resolve } = Promise.withResolvers<void>()
     this.#waiting = waiting
+    this.#over = promise
     try {
       adopt(await receive(this.#following({ ...options, signal: AbortSignal.any([waiting.signal, options.signal]) })))
       this.#tell('migration-receive-finished')
@@ -36,6 +44,7 @@ export class IncomingMigration {
     } finally {
       this.#waiting = undefined
       this.#undecided = undefined
+      resolve()
     }
   }
 

@@ -1,5 +1,6 @@
 import { once } from 'node:events'
 import { closeSync, fstatSync, openSync } from 'node:fs'
+import { setImmediate } from 'node:timers/promises'
 import test, { type ExecutionContext } from 'ava'
 import * as z from 'zod/mini'
 import { addon } from '../native/addon.ts'
@@ -316,22 +317,27 @@ for (const [type, fate] of [
   })
 }
 
+/** Two sides that have lost each other where neither knows which has the machine. */
+async function inDoubt(t: ExecutionContext) {
+  const sides = await twoSides(t)
+  sides.proxy.judge = type => {
+    if (type !== 'commit') return 'pass'
+    sides.proxy.shut()
+    return 'cut'
+  }
+  const sent = sides.send()
+  sent.catch(() => {})
+  await until(() => sides.source.events.includes('migration-in-doubt'))
+  await until(() => sides.destination.events.includes('migration-in-doubt'))
+  return { ...sides, sent, id: sides.source.vmm.migrationProgress()?.id ?? '' }
+}
+
 test('as long as they do not meet both keep the machine, paused, and a person can decide', async t => {
   for (const decision of ['keep', 'discard'] as const) {
-    const sides = await twoSides(t)
-    sides.proxy.judge = type => {
-      if (type !== 'commit') return 'pass'
-      sides.proxy.shut()
-      return 'cut'
-    }
-    const sent = sides.send()
-    sent.catch(() => {})
-    await until(() => sides.source.events.includes('migration-in-doubt'))
-    await until(() => sides.destination.events.includes('migration-in-doubt'))
+    const sides = await inDoubt(t)
+    const { sent, id } = sides
     t.is(running(sides), 'moving receiving')
-    const progress = sides.source.vmm.migrationProgress()
-    t.is(progress?.phase, 'in-doubt')
-    const id = progress?.id ?? ''
+    t.is(sides.source.vmm.migrationProgress()?.phase, 'in-doubt')
     await t.throwsAsync(sides.source.vmm.resume(), { code: 'ERR_VM_STATE' })
     await t.throwsAsync(sides.source.vmm.resolveMigration('1234', 'keep'), { code: 'ERR_MIGRATION_UNKNOWN' })
     // Too late to give it up: it would be lost.
@@ -372,6 +378,20 @@ test('a machine that is shut down while that is in doubt has stopped, whatever b
   await received
   t.is(vm.state, 'shutdown')
   t.deepEqual(exits, ['stopped'])
+})
+
+test('a destination that is closed in doubt ends when that is decided, and its machine with it', async t => {
+  for (const decision of ['keep', 'discard'] as const) {
+    const { source, destination, sent, id } = await inDoubt(t)
+    const closed = destination.vmm.close()
+    t.is(await Promise.race([closed, setImmediate('open')]), 'open')
+    await destination.vmm.resolveMigration(id, decision)
+    await closed
+    t.is(destination.vmm.state, 'absent')
+    t.is(destination.machines.steps.at(-1), 'close')
+    await source.vmm.resolveMigration(id, decision === 'keep' ? 'discard' : 'keep')
+    await (decision === 'keep' ? sent : t.throwsAsync(sent))
+  }
 })
 
 /** A machine that goes on at the other side; the rest of its memory waits for `follow`. */

@@ -323,12 +323,13 @@ export class Vmm extends EventEmitter<VmmEvents> implements AsyncDisposable {
     return vmCounters(vm)
   }
 
-  /** Ends the machine, whatever it does, and then the VMM. Idempotent. */
+  /** Ends the machine, whatever it does, and then the VMM; in doubt whether it is here, once that is decided. Idempotent. */
   close(): Promise<void> {
-    // One that is being built need not boot any more.
+    // One that is being built need not boot any more, and none need come any more.
     if (this.#vm === undefined) this.#stop.abort()
     this.#closing ??= this.#changes.run(async () => {
       try {
+        await this.#incoming.over
         if (this.#config !== undefined) await this.#delete()
       } finally {
         this.#end({ kind: 'closed' })
