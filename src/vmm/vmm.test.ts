@@ -5,6 +5,7 @@ import { parseVmConfig } from '../config/vm-config.ts'
 import { TsvmmError } from '../util/errors.ts'
 import { judgeVmm, type VmmRequest, type VmmState } from './requests.ts'
 import { FakeMachines, type FakeStep } from './testing/fake-machine.ts'
+import type { Vm } from './vm.ts'
 import { Vmm, type VmmOptions } from './vmm.ts'
 
 const config = { payload: { kernel: 'k' }, disks: [{ path: 'd' }] }
@@ -15,6 +16,11 @@ function aVmm(options: VmmOptions = {}) {
   const events: string[] = []
   vmm.on('event', ({ source, event }) => events.push(`${source}:${event}`))
   return { vmm, machines, events }
+}
+
+/** A machine that is not the VMM's yet. */
+function madeBy(machines: FakeMachines): Promise<Vm> {
+  return machines.createVm(parseVmConfig(config), { signal: new AbortController().signal })
 }
 
 async function until(condition: () => boolean): Promise<void> {
@@ -310,12 +316,27 @@ test('a reboot that cannot load the kernel ends the machine with the reason', as
   t.is(end.kind, 'crash')
 })
 
+test('a machine that ended before it was handed to the VMM has ended', async t => {
+  const machines = new FakeMachines()
+  const restoreVm = async () => {
+    const vm = await madeBy(machines)
+    machines.events?.memoryLost(new TsvmmError('ERR_VM_CRASHED', { reason: 'its memory is gone' }))
+    await vm.wait()
+    return vm
+  }
+  await using vmm = new Vmm({ restoreVm, outlivesVm: true })
+  const exited = once(vmm, 'vm-exit')
+  await vmm.restore('/nowhere/at/all')
+  t.like(await exited, [{ kind: 'crash' }])
+  t.throws(() => vmm.components(), { code: 'ERR_VM_NOT_RUNNING' })
+})
+
 test('while a machine is restored no other one is waited for', async t => {
   const machines = new FakeMachines()
   const gate = Promise.withResolvers<void>()
   const make = async () => {
     await gate.promise
-    return await machines.createVm(parseVmConfig(config), { signal: new AbortController().signal })
+    return await madeBy(machines)
   }
   await using vmm = new Vmm({ restoreVm: make, receiveVm: make })
   const begun = once(vmm, 'event')

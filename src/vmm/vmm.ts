@@ -401,7 +401,10 @@ export class Vmm extends EventEmitter<VmmEvents> implements AsyncDisposable {
     vm.on('device-added', () => this.#adoptConfig(vm))
     vm.on('device-removed', () => this.#adoptConfig(vm))
     monitor(vm, (event, properties) => this.#tell('vm', event, properties))
-    vm.once('exit', exit => this.#onExit(vm, exit))
+    // Not its event, which has passed where it ended before it came here.
+    vm.wait()
+      .then(exit => this.#onExit(vm, exit))
+      .catch(reportUnseen)
   }
 
   /** What it has when it is shut down it has when it boots again. */
