@@ -533,6 +533,24 @@ test('a tap that came by descriptor goes on to be one, as long as the configurat
   closeSync(file)
 })
 
+test('a tap that came by descriptor is given back when its machine has moved', async t => {
+  const sides = await twoSides(t, { overrides: { net: { uplink: { tap: 'tap7' } } } })
+  const { vmm } = sides.source
+  let closed = 0
+  const close = () => {
+    closed += 1
+  }
+  await vmm.delete()
+  await vmm.create(config)
+  const fds = [1_000_000]
+  await vmm.addDevice('net', { id: 'uplink', fds, num_queues: 2 }, [{ fds, close }])
+  await vmm.boot()
+  await sides.send()
+  await sides.received
+  t.is(vmm.state, 'absent')
+  t.is(closed, 1)
+})
+
 test('an older and a newer release hand machines over to each other', async t => {
   for (const [from, to] of [
     [1, 2],

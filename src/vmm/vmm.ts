@@ -241,7 +241,7 @@ export class Vmm extends EventEmitter<VmmEvents> implements AsyncDisposable {
         await vm.resume()
       } catch (error) {
         await this.#cutPower(vm).catch(reportUnseen)
-        this.#config = undefined
+        this.#forget()
         throw error
       }
     })
@@ -371,9 +371,13 @@ export class Vmm extends EventEmitter<VmmEvents> implements AsyncDisposable {
 
   async #delete(): Promise<void> {
     if (this.#vm !== undefined) await this.#shutDown(this.#vm)
+    this.#forget()
+    this.#tell('vm', 'deleted')
+  }
+
+  #forget(): void {
     this.#config = undefined
     this.#descriptors.keepFor(undefined)
-    this.#tell('vm', 'deleted')
   }
 
   async #shutDown(vm: Vm): Promise<void> {
@@ -420,7 +424,7 @@ export class Vmm extends EventEmitter<VmmEvents> implements AsyncDisposable {
     if (this.#vm !== vm || this.#leaving === vm) return
     this.#vm = undefined
     // It must not boot here a second time.
-    if (exit.kind === 'moved') this.#config = undefined
+    if (exit.kind === 'moved') this.#forget()
     this.#tell('vm', 'shutdown')
     this.emit('changed')
     this.emit('vm-exit', exit)
