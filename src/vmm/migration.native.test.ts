@@ -411,9 +411,9 @@ test('a machine can go on at the other side before its memory is there', async t
   t.is(running(sides), 'moving running')
   t.deepEqual(sides.source.machines.steps, ['pause', 'cede'])
   t.false(sides.destination.events.includes('postcopy-migration-completed'))
-  await t.throwsAsync(sides.destination.vmm.sendMigration('unix:/nowhere'), {
-    message: 'migration: the rest of its memory is on its way here still',
-  })
+  const message = 'migration: the rest of its memory is on its way here still'
+  await t.throwsAsync(sides.destination.vmm.sendMigration('unix:/nowhere'), { message })
+  await t.throwsAsync(sides.destination.vmm.coredump('/nowhere'), { message })
   sides.follow()
   await sides.sent
   await until(() => sides.destination.events.includes('postcopy-migration-completed'))

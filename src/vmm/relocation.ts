@@ -52,9 +52,7 @@ export class Relocation {
 
   /** As Vm.sendMigration. */
   async send(url: string, options: MigrationOptions): Promise<MigrationReport> {
-    if (this.#abandonMemory !== undefined) {
-      throw new TsvmmError('ERR_MIGRATION', { reason: 'the rest of its memory is on its way here still' })
-    }
+    this.requireWholeMemory()
     const { Departure } = await import('./departure.ts')
     const { events, ...vm } = this.#vm
     let isPaused = false
@@ -92,6 +90,12 @@ export class Relocation {
     } finally {
       this.#departure = undefined
     }
+  }
+
+  /** Throws ERR_MIGRATION as long as the rest of its memory is on its way here. */
+  requireWholeMemory(): void {
+    if (this.#abandonMemory === undefined) return
+    throw new TsvmmError('ERR_MIGRATION', { reason: 'the rest of its memory is on its way here still' })
   }
 
   /** Without effect once the other host may have the machine. */

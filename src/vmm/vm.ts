@@ -461,10 +461,12 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
 
   /**
    * Writes registers and memory into an ELF core file, which must not be there yet, for debuggers; one that runs stands still meanwhile.
-   * Throws ERR_CORE_DUMP.
+   * Throws ERR_CORE_DUMP, and ERR_MIGRATION as long as the rest of its memory is on its way here.
    */
   coredump(path: string): Promise<void> {
     return this.#control.request('coredump', async () => {
+      // This thread, which meets the other host again, would be given zeroes where a page cannot be had, and so would the guest.
+      this.#relocation.requireWholeMemory()
       const { writeCoreDump } = await import('./core-dump.ts')
       await this.#control.whilePaused(() => writeCoreDump(path, this.#machine.coreDump(), this.#control.loss))
     })
