@@ -1,5 +1,6 @@
 import type { VmConfig } from '../config/vm-config.ts'
 import type { BuiltMachine } from '../machine/build.ts'
+import type { CpuFingerprint } from '../machine/cpu-fingerprint.ts'
 import { stateSchemas } from '../machine/state-schemas.ts'
 import { parseMigrationAddress } from '../migration/addresses.ts'
 import { migrationError } from '../migration/error.ts'
@@ -30,7 +31,7 @@ export interface DepartingVm {
   readonly config: VmConfig
   readonly machine: BuiltMachine
   readonly lineage: Lineage
-  isPaused(): boolean
+  describeCpu(): Promise<CpuFingerprint>
   /** Whether it was paused. */
   leave(): Promise<boolean>
   stay(): Promise<void>
@@ -50,7 +51,7 @@ export class Departure implements Undecided {
     const { machine } = vm
     const departing: DepartingMachine = {
       ...{ config: vm.config, components: machine.components.components, ram: machine.ram, lineage: vm.lineage },
-      describeCpu: async () => (vm.isPaused() ? machine.describeCpu() : await machine.describeRunningCpu()),
+      describeCpu: () => vm.describeCpu(),
       throttle: percent => machine.throttle(percent),
       leave: () => vm.leave(),
       stay: () => vm.stay(),

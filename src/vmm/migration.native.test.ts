@@ -80,6 +80,28 @@ test('a machine that is paused on its way arrives paused, and one that is resume
   }
 })
 
+test('a vCPU stands still to be described in its turn among the requests', async t => {
+  const sides = await twoSides(t)
+  const { machines, vmm } = sides.source
+  const [held, asked] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
+  let paused = Promise.resolve()
+  sides.proxy.judge = type => {
+    if (type === 'hello') paused = vmm.pause()
+    if (type === 'welcome') asked.resolve()
+    return 'pass'
+  }
+  machines.delays.set('pause', held.promise)
+  const sent = sides.send()
+  await asked.promise
+  await new Promise(resolve => setTimeout(resolve, 50))
+  held.resolve()
+  await paused
+  await sent
+  await sides.received
+  t.is(machines.stopsForCpu, 0, 'it is paused by then')
+  t.is(running(sides), 'absent paused')
+})
+
 test('a reset that the guest has asked for is carried out before it leaves', async t => {
   const sides = await twoSides(t)
   const { machines } = sides.source

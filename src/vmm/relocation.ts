@@ -1,6 +1,7 @@
 import type { EventEmitter } from 'node:events'
 import type { VmConfig } from '../config/vm-config.ts'
 import type { BuiltMachine } from '../machine/build.ts'
+import type { CpuFingerprint } from '../machine/cpu-fingerprint.ts'
 import type { MigrationProgress, MigrationReport } from '../migration/progress.ts'
 import type { Lineage } from '../snapshot/lineage.ts'
 import { TsvmmError } from '../util/errors.ts'
@@ -14,7 +15,8 @@ export interface RelocatableVm {
   readonly machine: BuiltMachine
   readonly lineage: Lineage
   config(): VmConfig
-  isPaused(): boolean
+  /** Throws ERR_VM_STATE where it has ended. */
+  describeCpu(): Promise<CpuFingerprint>
   /** Calls it where the machine can be moved now; throws ERR_VM_STATE otherwise. */
   begin(action: () => void): Promise<void>
   /** It stands still from now on; throws ERR_VM_STATE where it has none to. Returns whether it did before. */
@@ -58,7 +60,7 @@ export class Relocation {
     let isPaused = false
     const departure = new Departure(
       {
-        ...{ config: vm.config(), machine: vm.machine, lineage: vm.lineage, isPaused: () => vm.isPaused() },
+        ...{ config: vm.config(), machine: vm.machine, lineage: vm.lineage, describeCpu: () => vm.describeCpu() },
         leave: async () => {
           isPaused = await vm.leave()
           return isPaused

@@ -18,6 +18,7 @@ import {
   type MachineEvents,
   type Terminals,
 } from '../machine/build.ts'
+import type { CpuFingerprint } from '../machine/cpu-fingerprint.ts'
 import type { MigrationProgress, MigrationReport } from '../migration/progress.ts'
 import { Lineage } from '../snapshot/lineage.ts'
 import type { SnapshotProgress } from '../snapshot/progress.ts'
@@ -412,7 +413,7 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
     return {
       ...{ events: this, machine: this.#machine, lineage: this.#lineage },
       config: () => this.config,
-      isPaused: () => this.state === 'paused',
+      describeCpu: () => this.#control.inTurn(() => this.#describeCpu()),
       begin: action => this.#control.request('send-migration', action),
       leave: () => this.#control.leave(),
       stay: isPaused => this.#control.stay(isPaused),
@@ -424,6 +425,14 @@ export class Vm extends EventEmitter<VmEvents> implements AsyncDisposable {
           else await this.#close({ kind: 'moved' })
         }),
     }
+  }
+
+  /** In turn: a vCPU stands still for it. */
+  async #describeCpu(): Promise<CpuFingerprint> {
+    const { state } = this
+    if (state === 'running') return await this.#machine.describeRunningCpu()
+    if (state === 'paused') return this.#machine.describeCpu()
+    throw new TsvmmError('ERR_VM_STATE', { operation: 'send-migration', state })
   }
 
   #lose(error: TsvmmError): void {

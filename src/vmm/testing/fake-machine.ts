@@ -56,6 +56,8 @@ export type FakeStep =
 export class FakeMachines {
   /** What was done, machine by machine. */
   readonly steps: string[] = []
+  /** How often a vCPU of a machine that runs stood still to be described. */
+  stopsForCpu = 0
   /** Steps that fail from now on. */
   readonly failing = new Set<FakeStep>()
   /** Awaited by every step that can wait. */
@@ -180,6 +182,7 @@ class FakeMachine implements BuiltMachine {
   }
 
   async describeRunningCpu() {
+    this.#machines.stopsForCpu += 1
     return this.describeCpu()
   }
 
