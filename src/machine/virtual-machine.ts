@@ -66,15 +66,16 @@ export class VirtualMachineComponent implements Component, GuestTime {
 
   /**
    * Only while paused: the guest's clock goes on as if it had run all the time, which is so long, or as long as the clocks of the
-   * hosts say.
+   * hosts say. Returns what is skipped, in nanoseconds.
    */
-  skipPause(pausedMs?: number): void {
-    if (this.#pausedAt === undefined) return
+  skipPause(pausedMs?: number): bigint {
+    if (this.#pausedAt === undefined) return 0n
     const { nowNs, hostMs } = this.#pausedAt
     const now = this.#hostMs()
     // A host whose clock is behind gives nothing back: the guest's must not go backwards.
-    const skippedMs = Math.max(0, pausedMs ?? now - hostMs)
-    this.#pausedAt = { nowNs: nowNs + BigInt(Math.round(skippedMs * 1_000_000)), hostMs: now }
+    const skippedNs = BigInt(Math.round(Math.max(0, pausedMs ?? now - hostMs) * 1_000_000))
+    this.#pausedAt = { nowNs: nowNs + skippedNs, hostMs: now }
+    return skippedNs
   }
 
   async pause(): Promise<void> {

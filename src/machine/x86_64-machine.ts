@@ -81,6 +81,7 @@ export class X86Machine implements BuiltMachine {
   readonly #source: RamSource | undefined
   readonly #vm: KvmVirtualMachine
   readonly #clock: VirtualMachineComponent
+  #counters: X86TimeStampCounters | undefined
   readonly #firstVcpu: Vcpu
   readonly #topology: CpuTopology
   readonly #area: DeviceArea
@@ -215,7 +216,7 @@ export class X86Machine implements BuiltMachine {
   }
 
   skipPause(pausedMs?: number): void {
-    this.#clock.skipPause(pausedMs)
+    this.#counters?.skip(this.#clock.skipPause(pausedMs))
   }
 
   newGeneration(): void {
@@ -384,6 +385,7 @@ export class X86Machine implements BuiltMachine {
     const msrIndices = Uint32Array.from(new Set([...kvm.msrIndices(), ...featureMsrs]))
     const hasNestedState = kvm.checkExtension(kvmCapabilities.nestedState) > 0
     const counters = this.components.add(new X86TimeStampCounters(this.#clock, { keepsRate }))
+    this.#counters = counters
     for (const [index, apicId] of apicIdsOf(cpus.boot_vcpus, this.#topology).entries()) {
       const vcpu = index === 0 ? this.#firstVcpu : this.#vm.createVcpu(apicId)
       counters.add(vcpu)

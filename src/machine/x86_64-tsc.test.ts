@@ -39,6 +39,10 @@ function aMachine(count = 2, keepsRate = true) {
   }
 }
 
+function saveOf({ state }: X86TimeStampCounters): unknown {
+  return state.kind === 'saved' ? state.part.save() : undefined
+}
+
 test('counters stand still while the machine is paused, and stay as far apart as they were', async t => {
   const { vcpus, pass, values, pause, resume } = aMachine()
   vcpus[1]?.setTscOffset(7n)
@@ -81,6 +85,22 @@ test('they go on in another machine where they stood when the clock did', async 
   to.counters.resume()
   t.deepEqual(to.values(), [ticksOf(5n * second) + 3n, ticksOf(5n * second) + 10n])
   holdsItsState(t, from.counters)
+})
+
+test('time that the clock skips they skip, too', async t => {
+  const from = aMachine()
+  from.vcpus[1]?.setTscOffset(7n)
+  from.pass(5n * second)
+  await from.pause()
+  const to = aMachine()
+  await to.pause()
+  moveState(from.clock, to.clock)
+  moveState(from.counters, to.counters)
+  to.counters.skip(to.clock.skipPause(3_000))
+  t.is(to.clock.skipPause(0), 0n)
+  t.like(saveOf(to.counters), { stoppedAt: ticksOf(8n * second) })
+  to.resume()
+  t.deepEqual(to.values(), [ticksOf(8n * second), ticksOf(8n * second) + 7n])
 })
 
 test('what passes until the clock stops, too, is theirs', async t => {

@@ -39,6 +39,13 @@ export class X86TimeStampCounters implements Component {
     this.#stopped ??= this.#read()
   }
 
+  /** Only while paused: they go on as if they had run for so long, as the clock does. */
+  skip(ns: bigint): void {
+    if (this.#stopped === undefined) return
+    const { tsc, readAtNs } = this.#stopped
+    this.#stopped = { tsc: { ...tsc, stoppedAt: modulo(tsc.stoppedAt + this.#ticks(ns)) }, readAtNs }
+  }
+
   /** The clock went on a moment ago: it is resumed first of all. */
   resume(): void {
     if (this.#stopped === undefined) return
