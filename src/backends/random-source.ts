@@ -1,4 +1,5 @@
 import { constants, type FileHandle, open } from 'node:fs/promises'
+import { setTimeout as delay } from 'node:timers/promises'
 import { reasonOf, TsvmmError } from '../util/errors.ts'
 
 export interface RandomSource {
@@ -7,32 +8,51 @@ export interface RandomSource {
   close(): Promise<void>
 }
 
+/** Between two looks whether a device has bytes. */
+const retryMs = 20
+
 /** A file or character device of random bytes. Throws ERR_RNG naming it. */
 export async function openRandomSource(path: string): Promise<RandomSource> {
   try {
     const file = await openChecked(path)
+    const closed = new AbortController()
     return {
-      async read(lengthBytes) {
-        const { bytesRead, buffer } = await file.read(new Uint8Array(lengthBytes), 0, lengthBytes, null)
-        if (bytesRead === 0) throw new Error('is at its end')
-        return buffer.subarray(0, bytesRead)
+      read: lengthBytes => readSome(file, lengthBytes, closed.signal),
+      close: async () => {
+        closed.abort()
+        await file.close()
       },
-      close: () => file.close(),
     }
   } catch (cause) {
     throw new TsvmmError('ERR_RNG', { path, reason: reasonOf(cause) }, { cause })
   }
 }
 
-/**
- * Looks first with O_NONBLOCK, since a FIFO given by mistake would wait for its writer, and where no signal could end that;
- * then opens the same file again without, because a device shall wait for its bytes.
- */
+/** A device may have none for long; a read that waited for them could not be ended, nor could the program. */
+async function readSome(file: FileHandle, lengthBytes: number, closed: AbortSignal): Promise<Uint8Array> {
+  for (;;) {
+    try {
+      const { bytesRead, buffer } = await file.read(new Uint8Array(lengthBytes), 0, lengthBytes, null)
+      if (bytesRead === 0) throw new Error('is at its end')
+      return buffer.subarray(0, bytesRead)
+    } catch (error) {
+      if (!(error instanceof Error && 'code' in error && error.code === 'EAGAIN')) throw error
+    }
+    await delay(retryMs, undefined, { ref: false, signal: closed })
+  }
+}
+
+/** With O_NONBLOCK, since a FIFO given by mistake would wait for its writer, where no signal could end that. */
 async function openChecked(path: string): Promise<FileHandle> {
-  await using probe = await open(path, constants.O_RDONLY | constants.O_NONBLOCK)
-  const stat = await probe.stat()
-  if (stat.isDirectory()) throw new Error('is a directory')
-  if (!stat.isFile() && !stat.isCharacterDevice()) throw new Error('is neither a file nor a character device')
-  if (stat.isFile() && stat.size === 0) throw new Error('is empty')
-  return await open(`/proc/self/fd/${probe.fd}`, 'r')
+  const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY)
+  try {
+    const stat = await file.stat()
+    if (stat.isDirectory()) throw new Error('is a directory')
+    if (!stat.isFile() && !stat.isCharacterDevice()) throw new Error('is neither a file nor a character device')
+    if (stat.isFile() && stat.size === 0) throw new Error('is empty')
+    return file
+  } catch (error) {
+    await file.close()
+    throw error
+  }
 }

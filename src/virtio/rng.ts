@@ -53,6 +53,7 @@ export class VirtioRng implements VirtioDevice {
   }
 
   close(): Promise<void> {
+    this.#run += 1
     return this.#options.closeSource()
   }
 
