@@ -3,6 +3,7 @@ import { pciHotplug } from '../acpi/pci-hotplug.ts'
 import { smbios } from '../acpi/smbios.ts'
 import { buildAcpiTables } from '../acpi/tables.ts'
 import { vmClock, vmGenerationId } from '../acpi/vm-identity.ts'
+import { resetVectorAddress } from '../boot/x86_64/reset-vector.ts'
 import type { VmConfig } from '../config/vm-config.ts'
 import { acpiResetValue } from '../devices/acpi-power.ts'
 import { apicIdOf, type CpuTopology } from '../hypervisor/x86_64/cpuid/topology.ts'
@@ -32,7 +33,7 @@ export function pciSegment({ start, end }: DeviceArea): PciSegmentDescription {
 /** All ACPI and SMBIOS tables with their addresses. Throws ERR_RESOURCE_EXHAUSTED where they do not fit. */
 export function firmwareTables(description: X86Description): { address: number; bytes: Uint8Array }[] {
   const { serial_number, uuid, oem_strings } = description.config.platform
-  const place = { address: addressMap.smbios, end: addressMap.highRam }
+  const place = { address: addressMap.smbios, end: resetVectorAddress }
   const bytes = smbios({ serialNumber: serial_number, uuid, oemStrings: oem_strings }, place)
   return [...acpiTables(description), { address: place.address, bytes }]
 }

@@ -39,6 +39,15 @@ test('registers, MSRs and CPUID go on in another machine, the timer armed when i
   t.false(other.fake.msrs.has(0x10), 'the counter is not the vCPU’s own')
 })
 
+test('one that is closed does not run again', async t => {
+  const { fake, vcpu } = aVcpu()
+  vcpu.resume()
+  t.true(fake.isRunning)
+  await vcpu.close()
+  vcpu.resume()
+  t.false(fake.isRunning)
+})
+
 test('an MSR that the host refuses is named, unless it has the value anyway', t => {
   const { fake, vcpu } = aVcpu()
   fake.msrs.set(lstar, 5n)

@@ -120,6 +120,8 @@ export class X86Vcpu implements Component {
   }
 
   resume(): void {
+    // Whoever had it stand still for a moment may come back when the machine has ended.
+    if (this.#closed !== undefined) return
     if (this.#deadline !== undefined) requireMsrs(this.name, this.#vcpu, new Map([[timeStampDeadline, this.#deadline]]))
     this.#deadline = undefined
     this.#vcpu.run(this.name)
