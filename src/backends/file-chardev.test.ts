@@ -29,6 +29,18 @@ test('a file is created for its owner, or emptied, and has all output', async t 
   t.is(readFileSync(path, 'latin1'), '')
 })
 
+test('a file that another one writes to still stays, and has the output of both', async t => {
+  const path = join(folder, 'shared')
+  const one = FileChardev.open('--serial', path)
+  one.write(Buffer.from('one '))
+  const other = FileChardev.open('--serial', path, true)
+  other.write(Buffer.from('two '))
+  one.write(Buffer.from('three'))
+  await one.close()
+  await other.close()
+  t.is(readFileSync(path, 'latin1'), 'one two three')
+})
+
 test('what cannot be opened is named with its flag', t => {
   const path = join(folder, 'missing', 'log')
   const expected = { code: 'ERR_CHARDEV', message: `--serial ${path}: no such file or directory` }

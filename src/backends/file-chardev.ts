@@ -3,7 +3,7 @@ import { reasonOf, TsvmmError } from '../util/errors.ts'
 import type { Chardev } from './chardev.ts'
 import { DescriptorWriter } from './descriptor-writer.ts'
 
-/** Output into a file, created for its owner alone or emptied, or into a FIFO that somebody reads; no input. */
+/** Output to the end of a file, created for its owner alone or emptied, or into a FIFO that somebody reads; no input. */
 export class FileChardev implements Chardev {
   readonly #fd: number
   readonly #writer: DescriptorWriter
@@ -14,11 +14,12 @@ export class FileChardev implements Chardev {
     this.#writer = new DescriptorWriter(fd)
   }
 
-  /** Throws ERR_CHARDEV naming `option`. */
-  static open(option: string, path: string): FileChardev {
-    const { O_WRONLY, O_CREAT, O_TRUNC, O_NONBLOCK, O_NOCTTY } = constants
+  /** Where `keeps`, what it has stays: another one may write there still. Throws ERR_CHARDEV naming `option`. */
+  static open(option: string, path: string, keeps = false): FileChardev {
+    const { O_WRONLY, O_APPEND, O_CREAT, O_TRUNC, O_NONBLOCK, O_NOCTTY } = constants
+    const flags = O_WRONLY | O_APPEND | O_CREAT | O_NONBLOCK | O_NOCTTY
     try {
-      return new FileChardev(openSync(path, O_WRONLY | O_CREAT | O_TRUNC | O_NONBLOCK | O_NOCTTY, 0o600))
+      return new FileChardev(openSync(path, keeps ? flags : flags | O_TRUNC, 0o600))
     } catch (cause) {
       throw new TsvmmError('ERR_CHARDEV', { option, path, reason: openReason(cause) }, { cause })
     }

@@ -23,13 +23,15 @@ export type Consoles = ReadonlyMap<ChardevOwner, SharedConsole>
 export class Chardevs {
   readonly #config: VmConfig
   readonly #onEnd: () => void
+  readonly #arrives: boolean
   readonly #terminals = new Map<ChardevOwner, string>()
   readonly #consoles = new Map<ChardevOwner, SharedConsole>()
 
-  /** `onEnd` is called where the person at the terminal asks for the end. */
-  constructor(config: VmConfig, onEnd: () => void) {
+  /** `onEnd` is called where the person at the terminal asks for the end. Of a machine that arrives another host has the same files. */
+  constructor(config: VmConfig, onEnd: () => void, arrives = false) {
     this.#config = config
     this.#onEnd = onEnd
+    this.#arrives = arrives
   }
 
   /** Where clients find the pseudo terminals that are open. */
@@ -44,28 +46,28 @@ export class Chardevs {
   /** Throws ERR_CHARDEV naming the flag of `owner`. */
   async open(owner: ChardevOwner): Promise<Chardev> {
     const target = this.#config[owner]
-    const chardev = await openChardev(flagOf(owner), target, this.#onEnd)
+    const chardev = await this.#open(flagOf(owner), target)
     if (target.mode === 'Pty' && chardev.path !== undefined) this.#terminals.set(owner, chardev.path)
     const shared = new SharedConsole(chardev)
     this.#consoles.set(owner, shared)
     return shared.chardev
   }
-}
 
-async function openChardev(option: string, target: ChardevConfig, onEnd: () => void): Promise<Chardev> {
-  switch (target.mode) {
-    case 'File':
-      return FileChardev.open(option, target.file ?? '')
-    case 'Socket':
-      return SocketChardev.open(option, target.socket ?? '')
-    case 'Pty':
-      return PtyChardev.open(option)
-    case 'Tty': {
-      // Behind a relay that has put a terminal into raw mode (the nested lab) a person types as well.
-      const hasPerson = process.env['TSVMM_TERMINAL'] === '1'
-      return new TerminalChardev({ input: process.stdin, output: process.stdout, hasPerson, onEnd })
+  async #open(option: string, target: ChardevConfig): Promise<Chardev> {
+    switch (target.mode) {
+      case 'File':
+        return FileChardev.open(option, target.file ?? '', this.#arrives)
+      case 'Socket':
+        return SocketChardev.open(option, target.socket ?? '')
+      case 'Pty':
+        return PtyChardev.open(option)
+      case 'Tty': {
+        // Behind a relay that has put a terminal into raw mode (the nested lab) a person types as well.
+        const hasPerson = process.env['TSVMM_TERMINAL'] === '1'
+        return new TerminalChardev({ input: process.stdin, output: process.stdout, hasPerson, onEnd: this.#onEnd })
+      }
+      default:
+        return nullChardev
     }
-    default:
-      return nullChardev
   }
 }

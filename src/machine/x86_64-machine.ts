@@ -133,13 +133,13 @@ export class X86Machine implements BuiltMachine {
   }
 
   private constructor(
-    { config, components, ram, events }: X86MachineOptions,
+    { config, components, ram, events, arrives }: X86MachineOptions,
     parts: { vm: KvmVirtualMachine; clock: VirtualMachineComponent; firstVcpu: Vcpu; addressBits: number },
   ) {
     this.components = components
     this.#config = config
     this.#source = ram
-    this.#chardevs = new Chardevs(config, () => events.quit())
+    this.#chardevs = new Chardevs(config, () => events.quit(), arrives)
     this.#vm = parts.vm
     this.#clock = parts.clock
     this.#firstVcpu = parts.firstVcpu
