@@ -21,6 +21,7 @@ startupSnapshot.setDeserializeMainFunction(async () => {
   // The launcher names the snapshot right behind its flag.
   const [, snapshot = ''] = process.execArgv
   bundleLocation.folder = dirname(snapshot)
+  bundleLocation.isFromSnapshot = true
   process.exitCode = await main(process.argv)
 })
 

@@ -50,15 +50,22 @@ export async function readTlsCredentials(directory: string, side: TlsSide): Prom
   return { ca, cert, key }
 }
 
+/** Where the cryptography is done. */
+interface Pump {
+  take(task: TlsTask): void
+  end(): void
+}
+
 /**
  * Connections under TLS, mutually authenticated, for who knows nothing of it: Node does the cryptography, in a thread of its own
- * that lives as long as there are any (docs/adr/0014).
+ * that lives as long as there are any (docs/adr/0014). A Node that began from a snapshot cannot have one more thread that makes
+ * connections, it aborts: there it is done in this one.
  */
 export class TlsTunnel {
   readonly #credentials: TlsCredentials
   readonly #options: TlsTunnelOptions
   readonly #waiting = new Map<number, { resolve(): void; reject(error: Error): void }>()
-  #worker: Worker | undefined
+  #pump: Promise<Pump> | undefined
   #open = 0
   #last = 0
 
@@ -77,8 +84,10 @@ export class TlsTunnel {
     const secured = Promise.withResolvers<void>()
     this.#waiting.set(id, secured)
     this.#open += 1
-    this.#ask({ kind: 'secure', id, network, plain })
-    const onAbort = () => this.#ask({ kind: 'drop', id })
+    this.#pump ??= this.#start()
+    const pump = await this.#pump
+    pump.take({ kind: 'secure', id, network, plain })
+    const onAbort = () => pump.take({ kind: 'drop', id })
     signal?.addEventListener('abort', onAbort, { once: true })
     try {
       await secured.promise
@@ -92,22 +101,22 @@ export class TlsTunnel {
     }
   }
 
-  #ask(task: TlsTask): void {
-    this.#worker ??= this.#start()
-    this.#worker.postMessage(task)
-  }
-
-  #start(): Worker {
+  async #start(): Promise<Pump> {
     const workerData: TlsWorkerData = {
       ...{ credentials: this.#credentials, patienceMs: longestHandshakeMs },
       ...this.#options,
+    }
+    if (bundleLocation.isFromSnapshot) {
+      const { TlsPump } = await import('./tls-worker.ts')
+      const pump = new TlsPump(workerData, news => this.#hear(news))
+      return { take: task => pump.take(task), end: () => {} }
     }
     const worker = new Worker(workerFile(), { workerData, name: 'tls' })
     // What uses the connections keeps the program.
     worker.unref()
     worker.on('message', (news: TlsNews) => this.#hear(news))
     worker.on('error', error => this.#fail(error))
-    return worker
+    return { take: task => worker.postMessage(task), end: () => void worker.terminate() }
   }
 
   #hear(news: TlsNews): void {
@@ -121,15 +130,15 @@ export class TlsTunnel {
   #leave(): void {
     this.#open -= 1
     if (this.#open > 0) return
-    void this.#worker?.terminate()
-    this.#worker = undefined
+    void this.#pump?.then(pump => pump.end())
+    this.#pump = undefined
   }
 
   #fail(error: Error): void {
     for (const { reject } of this.#waiting.values()) reject(error)
     this.#waiting.clear()
     this.#open = 0
-    this.#worker = undefined
+    this.#pump = undefined
   }
 }
 

@@ -34,7 +34,7 @@ const accepted = Uint8Array.of(0)
 const ending = 'the other side has ended the connection: it may not accept the certificate of this one'
 
 /** Pumps between connections under TLS and those that the threads of the addon own. */
-class TlsPump {
+export class TlsPump {
   readonly #data: TlsWorkerData
   readonly #tell: (news: TlsNews) => void
   readonly #sockets = new Map<number, Socket>()
