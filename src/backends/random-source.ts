@@ -38,7 +38,7 @@ async function readSome(file: FileHandle, lengthBytes: number, closed: AbortSign
     } catch (error) {
       if (!(error instanceof Error && 'code' in error && error.code === 'EAGAIN')) throw error
     }
-    await delay(retryMs, undefined, { ref: false, signal: closed })
+    await delay(retryMs, undefined, { signal: closed })
   }
 }
 
