@@ -85,11 +85,13 @@ export class TlsTunnel {
     this.#waiting.set(id, secured)
     this.#open += 1
     this.#pump ??= this.#start()
-    const pump = await this.#pump
-    pump.take({ kind: 'secure', id, network, plain })
-    const onAbort = () => pump.take({ kind: 'drop', id })
+    const pump = this.#pump
+    // Also one that comes before there is a pump: it is taken behind the connection.
+    const onAbort = () => void pump.then(each => each.take({ kind: 'drop', id }))
     signal?.addEventListener('abort', onAbort, { once: true })
     try {
+      const { take } = await pump
+      take({ kind: 'secure', id, network, plain })
       await secured.promise
       return own
     } catch (error) {
