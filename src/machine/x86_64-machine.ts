@@ -216,7 +216,8 @@ export class X86Machine implements BuiltMachine {
   }
 
   skipPause(pausedMs?: number): void {
-    this.#counters?.skip(this.#clock.skipPause(pausedMs))
+    const skippedNs = this.#clock.skipPause(pausedMs)
+    this.#counters?.skip(skippedNs)
   }
 
   newGeneration(): void {
