@@ -1,5 +1,6 @@
 import { writeSync } from 'node:fs'
 import { ByteQueue } from '../util/byte-queue.ts'
+import { hasCode } from '../util/errors.ts'
 import { outputLimitBytes } from './output-limit.ts'
 
 const retryMs = 20
@@ -55,7 +56,7 @@ export class DescriptorWriter {
     try {
       return writeSync(this.#fd, bytes)
     } catch (error) {
-      const isFull = error instanceof Error && 'code' in error && error.code === 'EAGAIN'
+      const isFull = hasCode(error, 'EAGAIN')
       return isFull ? 0 : bytes.length
     }
   }

@@ -1,5 +1,5 @@
 import { closeSync, constants, openSync } from 'node:fs'
-import { reasonOf, TsvmmError } from '../util/errors.ts'
+import { hasCode, reasonOf, TsvmmError } from '../util/errors.ts'
 import type { Chardev } from './chardev.ts'
 import { DescriptorWriter } from './descriptor-writer.ts'
 
@@ -41,6 +41,6 @@ export class FileChardev implements Chardev {
 }
 
 function openReason(cause: unknown): string {
-  const isUnread = cause instanceof Error && 'code' in cause && cause.code === 'ENXIO'
+  const isUnread = hasCode(cause, 'ENXIO')
   return isUnread ? 'nobody reads this FIFO' : reasonOf(cause)
 }

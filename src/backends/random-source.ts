@@ -1,6 +1,6 @@
 import { constants, type FileHandle, open } from 'node:fs/promises'
 import { setTimeout as delay } from 'node:timers/promises'
-import { reasonOf, TsvmmError } from '../util/errors.ts'
+import { hasCode, reasonOf, TsvmmError } from '../util/errors.ts'
 
 export interface RandomSource {
   /** At most so many bytes, at least one. */
@@ -36,7 +36,7 @@ async function readSome(file: FileHandle, lengthBytes: number, closed: AbortSign
       if (bytesRead === 0) throw new Error('is at its end')
       return buffer.subarray(0, bytesRead)
     } catch (error) {
-      if (!(error instanceof Error && 'code' in error && error.code === 'EAGAIN')) throw error
+      if (!hasCode(error, 'EAGAIN')) throw error
     }
     await delay(retryMs, undefined, { signal: closed })
   }

@@ -2,7 +2,7 @@ import { once } from 'node:events'
 import { existsSync, lstatSync, unlinkSync } from 'node:fs'
 import { connect, createServer, type Server, type Socket } from 'node:net'
 import { dirname } from 'node:path'
-import { reasonOf, TsvmmError } from '../util/errors.ts'
+import { hasCode, reasonOf, TsvmmError } from '../util/errors.ts'
 import { bindOwnerOnly } from '../util/owner-only.ts'
 import type { Chardev } from './chardev.ts'
 import { StreamWriter } from './stream-writer.ts'
@@ -107,7 +107,7 @@ async function removeStale(path: string): Promise<void> {
   try {
     await once(probe, 'connect')
   } catch (error) {
-    if (!(error instanceof Error && 'code' in error && error.code === 'ECONNREFUSED')) throw error
+    if (!hasCode(error, 'ECONNREFUSED')) throw error
     unlinkSync(path)
     return
   } finally {

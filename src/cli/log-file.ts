@@ -1,5 +1,5 @@
 import { closeSync, constants, openSync, writeSync } from 'node:fs'
-import { reasonOf, TsvmmError } from '../util/errors.ts'
+import { hasCode, reasonOf, TsvmmError } from '../util/errors.ts'
 import { Log, type LogLevel } from '../util/log.ts'
 import { standInLogForm } from './stand-in.ts'
 import { isStandIn } from './version.ts'
@@ -31,7 +31,7 @@ function open(path: string): number {
   try {
     return openSync(path, O_WRONLY | O_APPEND | O_CREAT | O_NONBLOCK | O_NOCTTY, 0o600)
   } catch (cause) {
-    const reason = `${path}: ${codeOf(cause) === 'ENXIO' ? 'nobody reads this FIFO' : reasonOf(cause)}`
+    const reason = `${path}: ${hasCode(cause, 'ENXIO') ? 'nobody reads this FIFO' : reasonOf(cause)}`
     throw new TsvmmError('ERR_OPTION_INVALID', { option: '--log-file', reason }, { cause })
   }
 }
@@ -52,8 +52,4 @@ function append(fd: number, line: string): void {
   } catch {
     // There is no other place to tell it.
   }
-}
-
-function codeOf(error: unknown): unknown {
-  return error instanceof Error && 'code' in error ? error.code : undefined
 }

@@ -1,5 +1,5 @@
 import { addon, type NativeGuestMemory, type NativeMapping } from '../native/addon.ts'
-import { reasonOf, TsvmmError } from '../util/errors.ts'
+import { hasCode, reasonOf, TsvmmError } from '../util/errors.ts'
 import type { GuestMemory } from './guest-memory.ts'
 
 /** How host memory backs a run of guest RAM. */
@@ -115,7 +115,7 @@ function attempt<T>(what: string, action: () => T): T {
 }
 
 function memoryError(what: string, cause: unknown): TsvmmError {
-  const isElsewhere = cause instanceof Error && 'code' in cause && cause.code === 'EFAULT'
+  const isElsewhere = hasCode(cause, 'EFAULT')
   const reason = `${what}: ${isElsewhere ? 'not all of it is RAM' : reasonOf(cause)}`
   return new TsvmmError('ERR_MEMORY', { reason }, { cause })
 }

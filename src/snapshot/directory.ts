@@ -1,6 +1,7 @@
 import { writeFileSync } from 'node:fs'
 import { type FileHandle, mkdir, open, readdir, rename, rm } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
+import { hasCode } from '../util/errors.ts'
 import { digestOf } from './digest.ts'
 import { snapshotError } from './error.ts'
 import { exchangeNames } from './exchange.native.ts'
@@ -175,7 +176,7 @@ async function namesIn(path: string): Promise<string[] | undefined> {
   try {
     return await readdir(path)
   } catch (error) {
-    if (isCode(error, 'ENOENT')) return undefined
+    if (hasCode(error, 'ENOENT')) return undefined
     throw error
   }
 }
@@ -199,7 +200,7 @@ function isAlive(pid: number): boolean {
     process.kill(pid, 0)
     return true
   } catch (error) {
-    return isCode(error, 'EPERM')
+    return hasCode(error, 'EPERM')
   }
 }
 
@@ -209,7 +210,7 @@ async function moved(from: string, to: string): Promise<boolean> {
     await rename(from, to)
     return true
   } catch (error) {
-    if (isCode(error, 'ENOENT')) return false
+    if (hasCode(error, 'ENOENT')) return false
     throw error
   }
 }
@@ -217,8 +218,4 @@ async function moved(from: string, to: string): Promise<boolean> {
 async function syncDirectory(path: string): Promise<void> {
   await using directory = await open(path, 'r')
   await directory.sync()
-}
-
-function isCode(error: unknown, code: string): boolean {
-  return error instanceof Error && 'code' in error && error.code === code
 }

@@ -1,6 +1,6 @@
 import { constants } from 'node:fs'
 import { copyFile, type FileHandle, open, unlink } from 'node:fs/promises'
-import { reasonOf, TsvmmError } from '../util/errors.ts'
+import { hasCode, reasonOf, TsvmmError } from '../util/errors.ts'
 import { nameBackingFile } from './backing-name.ts'
 
 const chunkBytes = 1024 * 1024
@@ -44,7 +44,7 @@ export async function copyDisk(from: string, to: string, signal?: AbortSignal): 
   } catch (cause) {
     if (isMade) await unlink(to)
     signal?.throwIfAborted()
-    const isTargets = cause instanceof Error && 'code' in cause && cause.code === 'EEXIST'
+    const isTargets = hasCode(cause, 'EEXIST')
     throw new TsvmmError(
       'ERR_DISK',
       { path: isTargets ? to : from, reason: `cannot copy: ${reasonOf(cause)}` },
@@ -58,7 +58,7 @@ async function isReflinked(from: string, to: string): Promise<boolean> {
     await copyFile(from, to, constants.COPYFILE_FICLONE_FORCE | constants.COPYFILE_EXCL)
     return true
   } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'EEXIST') throw error
+    if (hasCode(error, 'EEXIST')) throw error
     return false
   }
 }

@@ -79,6 +79,11 @@ export class TsvmmError extends Error {
   }
 }
 
+/** Whether an unknown thrown value is an error with this code, of the system (`EAGAIN`) or of a table. */
+export function hasCode(error: unknown, code: string): boolean {
+  return error instanceof Error && 'code' in error && error.code === code
+}
+
 /** What an unknown thrown value says, in one line. System errors lose the noise that Node wraps around them. */
 export function reasonOf(error: unknown): string {
   if (!(error instanceof Error)) return String(error)

@@ -1,4 +1,5 @@
 import { chmodSync, existsSync } from 'node:fs'
+import { hasCode } from './errors.ts'
 
 const socketMode = 0o600
 
@@ -22,7 +23,7 @@ function setMask(mask: number): number | undefined {
   try {
     return process.umask(mask)
   } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'ERR_WORKER_UNSUPPORTED_OPERATION') return undefined
+    if (hasCode(error, 'ERR_WORKER_UNSUPPORTED_OPERATION')) return undefined
     throw error
   }
 }

@@ -1,6 +1,6 @@
 import { closeSync, constants, fstatSync, openSync, statSync, writeSync } from 'node:fs'
 import { Socket } from 'node:net'
-import { reasonOf, TsvmmError } from '../util/errors.ts'
+import { hasCode, reasonOf, TsvmmError } from '../util/errors.ts'
 
 export type EventTarget = { readonly path: string } | { readonly fd: number }
 
@@ -114,7 +114,7 @@ class DescriptorSink implements Sink {
     try {
       return writeSync(this.#fd, bytes)
     } catch (error) {
-      const isFull = error instanceof Error && 'code' in error && error.code === 'EAGAIN'
+      const isFull = hasCode(error, 'EAGAIN')
       // What can never be written, to a full disk for instance, is dropped: the machine matters more.
       return isFull ? 0 : bytes.length
     }

@@ -1,5 +1,6 @@
 import type { ExecutionContext } from 'ava'
 import fc from 'fast-check'
+import { hasCode } from '../../util/errors.ts'
 import type { Carrier, Snapshottable } from '../carried.ts'
 import { loadAll, saveAll } from '../walk.ts'
 import { statesLike } from './arbitrary.ts'
@@ -32,7 +33,7 @@ function takes(part: Snapshottable<unknown>, given: unknown): boolean {
     part.load(part.schema.decode(part.schema.encode(given)))
     return true
   } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'ERR_STATE_INVALID') return false
+    if (hasCode(error, 'ERR_STATE_INVALID')) return false
     throw error
   }
 }
