@@ -1,6 +1,4 @@
-import { once } from 'node:events'
 import { writeSync } from 'node:fs'
-import { Socket } from 'node:net'
 import * as z from 'zod/mini'
 import { nullChardev } from '../../backends/chardev.ts'
 import { SharedConsole } from '../../backends/shared-console.ts'
@@ -19,14 +17,7 @@ import { coreLayout } from '../../machine/elf-core.ts'
 import { DeviceHotplug, type NewDevice, type PluggedDevice } from '../../machine/hotplug.ts'
 import { Machine } from '../../machine/machine.ts'
 import type { RamImageWriter } from '../../memory/ram-image.ts'
-import type {
-  LateRam,
-  LateRamOptions,
-  RamReceiver,
-  RamReceiverOptions,
-  RamSender,
-  RamSenderOptions,
-} from '../../memory/ram-transfer.ts'
+import type { LateRamOptions, RamReceiverOptions, RamSenderOptions } from '../../memory/ram-transfer.ts'
 import { ownSpeaker, type Speaker } from '../../migration/negotiation.ts'
 import { saved, stateless } from '../../state/carried.ts'
 import type { Component } from '../../state/component.ts'
@@ -36,6 +27,7 @@ import type { ArrivalOptions } from '../arrival.ts'
 import type { CloneOptions, ForkOptions } from '../fork.ts'
 import type { RestoreOptions } from '../restore.ts'
 import { Vm, type VmOptions } from '../vm.ts'
+import { FakeLateRam, FakeRamReceiver, FakeRamSender, ramBytes } from './fake-ram-transfer.ts'
 
 export type FakeStep =
   | 'build'
@@ -224,8 +216,6 @@ class FakeMachine implements BuiltMachine {
   }
 }
 
-const ramBytes = 4096
-
 /** Of a page of ones. */
 class FakeImageWriter implements RamImageWriter {
   readonly #fd: number
@@ -363,129 +353,5 @@ class FakeDevice implements Component {
 
   close(): Promise<void> {
     return this.#machines.step('close')
-  }
-}
-
-/** Sends the numbers of passes instead of pages. */
-class FakeRamSender implements RamSender {
-  readonly #sockets: Socket[]
-  #answering: Socket | undefined
-  #isClosed = false
-  readonly #step: () => Promise<void>
-
-  constructor({ sockets }: RamSenderOptions, step: () => Promise<void>) {
-    this.#sockets = sockets.map(fd => new Socket({ fd }))
-    for (const socket of this.#sockets) socket.on('error', () => {})
-    this.#step = step
-  }
-
-  answer(fd: number): void {
-    const socket = new Socket({ fd })
-    socket.on('error', () => {})
-    this.#answering = socket
-  }
-
-  sendRest(): Promise<void> {
-    return this.send()
-  }
-
-  async send(): Promise<void> {
-    await this.#step()
-    await Promise.all(
-      this.#sockets.map(async socket => {
-        socket.write('p')
-        const [answer] = await Promise.race([once(socket, 'data'), once(socket, 'close')])
-        if (!Buffer.isBuffer(answer)) throw new Error('the receiver of the memory has gone')
-      }),
-    )
-  }
-
-  counters() {
-    if (this.#isClosed) throw new Error('it is closed')
-    return {
-      ...{ pagesDone: 1, pagesTotal: 1, zeroPages: 0, samePages: 0, deltaPages: 0, wholePages: 1, bytesSent: ramBytes },
-    }
-  }
-
-  setLimit(): void {}
-
-  cut(): void {
-    this.#answering?.destroy()
-    for (const socket of this.#sockets) socket.destroy()
-  }
-
-  close(): void {
-    this.#isClosed = true
-    this.cut()
-  }
-}
-
-class FakeRamReceiver implements RamReceiver {
-  readonly #sockets: readonly Socket[]
-  /** Told of the next pass. */
-  onRest: () => void = () => {}
-
-  constructor({ sockets, onPass, onFailure }: RamReceiverOptions) {
-    this.#sockets = sockets.map(fd => new Socket({ fd }))
-    const passes = new Map<Socket, number>()
-    let hasFailed = false
-    for (const socket of this.#sockets) {
-      passes.set(socket, 0)
-      socket.on('error', () => {})
-      socket.on('data', () => {
-        const pass = (passes.get(socket) ?? 0) + 1
-        passes.set(socket, pass)
-        if ([...passes.values()].every(each => each >= pass)) {
-          onPass(pass)
-          this.onRest()
-        }
-        socket.write('a')
-      })
-      socket.on('close', () => {
-        if (!hasFailed) onFailure(new Error('the sender of the memory has gone'))
-        hasFailed = true
-      })
-    }
-  }
-
-  counters() {
-    return { bytesReceived: ramBytes, pagesReceived: 1 }
-  }
-
-  close(): void {
-    for (const socket of this.#sockets) socket.removeAllListeners('close').destroy()
-  }
-}
-
-/** All of it is there after the next pass. */
-class FakeLateRam implements LateRam {
-  readonly #options: LateRamOptions
-  #line: Socket | undefined
-
-  constructor(options: LateRamOptions) {
-    this.#options = options
-    if (options.receiver instanceof FakeRamReceiver) options.receiver.onRest = options.onComplete
-  }
-
-  createReceiver(options: RamReceiverOptions): RamReceiver {
-    const receiver = new FakeRamReceiver(options)
-    receiver.onRest = this.#options.onComplete
-    return receiver
-  }
-
-  askAt(fd: number): void {
-    this.#line?.destroy()
-    this.#line = new Socket({ fd })
-    this.#line.on('error', () => {})
-  }
-
-  missing(): Uint8Array {
-    return this.#options.missing
-  }
-
-  abandon(): void {}
-
-  close(): void {
-    this.#line?.destroy()
   }
 }
